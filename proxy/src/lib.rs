@@ -1,0 +1,17 @@
+//! slotway makes a Redis or Valkey Cluster look like one Redis server.
+//!
+//! The floors of the house, from the ground up; a part may use what stands before it in this
+//! list, never what stands after it (`tests/floors.rs` keeps it so).
+
+// bytes and facts
+pub mod slot;
+pub mod resp;
+pub mod metrics;
+// what commands mean
+pub mod command;
+// what the cluster looks like
+pub mod topology;
+// the world outside
+pub mod discovery;
+pub mod server;
+pub mod config;
