@@ -15,3 +15,6 @@ pub mod topology;
 pub mod discovery;
 pub mod server;
 pub mod config;
+// entry points of the fuzzers: not part of what the library offers
+#[doc(hidden)]
+pub mod fuzz;

@@ -1,5 +1,11 @@
 //! What a request and a reply are on the wire: scanning, writing, protocol errors.
 
 mod args;
+mod inline;
+mod number;
+mod protocol_error;
+pub mod reply;
+pub mod request;
+pub mod write;
 
 pub use args::{Args, Span};

@@ -1,0 +1,116 @@
+//! Writes replies and commands: every function appends to a buffer and nothing else.
+
+/// `+text`. CR and LF in `text` become blanks, because they would end the line.
+pub fn simple(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    line(out, b'+', text.as_ref());
+}
+
+/// `-text`; `text` begins with the error's code, as in `ERR no such key`. CR and LF become blanks,
+/// as the servers do it.
+pub fn error(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    line(out, b'-', text.as_ref());
+}
+
+/// `:value`.
+pub fn integer(out: &mut Vec<u8>, value: i64) {
+    out.push(b':');
+    number(out, value);
+}
+
+/// `$length`, the bytes, CRLF. `data` can be any bytes.
+pub fn bulk(out: &mut Vec<u8>, data: impl AsRef<[u8]>) {
+    let data = data.as_ref();
+    bulk_header(out, data.len());
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `$length` alone: the caller appends that many bytes and a CRLF.
+pub fn bulk_header(out: &mut Vec<u8>, length: usize) {
+    out.push(b'$');
+    number(out, length);
+}
+
+/// `$-1`: RESP2's "no such value".
+pub fn null_bulk(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"$-1\r\n");
+}
+
+/// `*-1`: RESP2's "no such list", of an EXEC that did not run or a blocking pop that timed out.
+pub fn null_array(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"*-1\r\n");
+}
+
+/// `_`: RESP3's one null.
+pub fn null(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"_\r\n");
+}
+
+/// `*length`: the caller appends that many values.
+pub fn array_header(out: &mut Vec<u8>, length: usize) {
+    out.push(b'*');
+    number(out, length);
+}
+
+/// `%pairs`, RESP3: the caller appends that many keys, each followed by its value.
+pub fn map_header(out: &mut Vec<u8>, pairs: usize) {
+    out.push(b'%');
+    number(out, pairs);
+}
+
+/// A canonical request: an array of bulk strings, the command's name first.
+pub fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
+    array_header(out, arguments.len());
+    for argument in arguments {
+        bulk(out, argument);
+    }
+}
+
+fn line(out: &mut Vec<u8>, kind: u8, text: &[u8]) {
+    out.push(kind);
+    let start = out.len();
+    out.extend_from_slice(text);
+    for byte in &mut out[start..] {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn number(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_writer_appends_its_form() {
+        let mut out = b"before".to_vec();
+        simple(&mut out, "OK");
+        error(&mut out, "ERR no");
+        integer(&mut out, i64::MIN);
+        bulk(&mut out, b"a\r\nb\0");
+        bulk(&mut out, "");
+        null_bulk(&mut out);
+        null_array(&mut out);
+        null(&mut out);
+        array_header(&mut out, 0);
+        map_header(&mut out, 12);
+        command(&mut out, &[b"GET", b"k"]);
+        let expected = "before+OK\r\n-ERR no\r\n:-9223372036854775808\r\n$5\r\na\r\nb\0\r\n$0\r\n\r\n\
+             $-1\r\n*-1\r\n_\r\n*0\r\n%12\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_cannot_be_ended_by_its_text() {
+        let mut out = Vec::new();
+        error(&mut out, "ERR a\r\n+OK\nb\rc");
+        simple(&mut out, "\n");
+        assert_eq!(out, b"-ERR a  +OK b c\r\n+ \r\n");
+    }
+}
