@@ -1,0 +1,266 @@
+//! What one worker counts.
+
+use super::declare::cells;
+use super::latency::Latency;
+use super::{Cell, Cells};
+
+/// How a request ended, as its client saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Answered with a reply that is not an error.
+    Ok,
+    /// A node answered with an error that was passed on (`WRONGTYPE`, `OOM`, …).
+    ServerError,
+    /// Ours: no node executed it (`CLUSTERDOWN not executed: …`).
+    NotExecuted,
+    /// Ours: it may have been executed (`UNKNOWNRESULT …`).
+    Unknown,
+    /// Ours: a bound was reached (`OVERLOADED not executed: …`).
+    Overloaded,
+    /// Ours, before it got a place to go: unknown command, wrong arity, `CROSSSLOT`.
+    Refused,
+    /// The client left before its answer came.
+    Dropped,
+}
+
+impl Outcome {
+    /// How many there are.
+    pub const COUNT: usize = Outcome::ALL.len();
+
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Ok,
+        Outcome::ServerError,
+        Outcome::NotExecuted,
+        Outcome::Unknown,
+        Outcome::Overloaded,
+        Outcome::Refused,
+        Outcome::Dropped,
+    ];
+
+    /// The value of the label `outcome`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::ServerError => "server_error",
+            Outcome::NotExecuted => "not_executed",
+            Outcome::Unknown => "unknown",
+            Outcome::Overloaded => "overloaded",
+            Outcome::Refused => "refused",
+            Outcome::Dropped => "dropped",
+        }
+    }
+}
+
+cells! {
+    /// What one worker counts; written by its thread alone, read by whoever renders
+    /// [`Registry`](super::Registry).
+    pub struct WorkerCells with { commands: Commands, latency: Latency } {
+        Gauge "slotway_clients" "Client connections that are open." { clients }
+        Counter "slotway_clients_accepted_total" "Client connections that were accepted." {
+            clients_total,
+        }
+        Counter "slotway_clients_closed_total" "Client connections that ended, by reason." {
+            /// End of file or a reset from the client.
+            clients_closed_by_client (reason = "client"),
+            /// After the reply to QUIT.
+            clients_closed_quit (reason = "quit"),
+            /// After the reply to bytes that are not a request.
+            clients_closed_protocol_error (reason = "protocol_error"),
+            /// It did not read its replies and what waited for it reached a bound.
+            clients_closed_slow (reason = "slow"),
+            /// Silent for longer than the idle timeout.
+            clients_closed_idle (reason = "idle"),
+            /// The process drains.
+            clients_closed_drain (reason = "drain"),
+            /// Another error of the socket.
+            clients_closed_error (reason = "error"),
+        }
+        Counter "slotway_client_protocol_errors_total"
+            "Requests that were not RESP; each closes its connection." { protocol_errors }
+        Counter "slotway_client_received_bytes_total" "Bytes read from clients." {
+            client_bytes_in,
+        }
+        Counter "slotway_client_sent_bytes_total" "Bytes written to clients." { client_bytes_out }
+        Counter "slotway_node_received_bytes_total" "Bytes read from nodes." { node_bytes_in }
+        Counter "slotway_node_sent_bytes_total" "Bytes written to nodes." { node_bytes_out }
+        Counter "slotway_turns_total"
+            "Turns of the workers: read all that is ready, then write each side once." {
+            /// At least one a second also when nothing happens: `/livez` watches it.
+            turns,
+        }
+        Counter "slotway_client_paused_total"
+            "Times a client was not read for a while because its replies piled up." {
+            output_paused,
+        }
+        Gauge "slotway_parked_requests" "Requests that wait for a shard to come back." {
+            parked_requests,
+        }
+        Gauge "slotway_parked_bytes" "Bytes of the requests that wait for a shard to come back." {
+            parked_bytes,
+        }
+        Counter "slotway_park_refused_total"
+            "Requests refused because too many were waiting already." { park_refused }
+        Counter "slotway_redirects_total"
+            "Replies of nodes that sent a request elsewhere or made it wait, by kind." {
+            redirects_moved (kind = "moved"),
+            redirects_ask (kind = "ask"),
+            redirects_tryagain (kind = "tryagain"),
+            redirects_clusterdown (kind = "clusterdown"),
+            redirects_loading (kind = "loading"),
+            redirects_masterdown (kind = "masterdown"),
+            redirects_readonly (kind = "readonly"),
+        }
+        Counter "slotway_replays_total"
+            "Requests that were sent again, by what was known of the attempt before." {
+            /// The node cannot have seen the whole of it.
+            replays_not_sent (reason = "not_sent"),
+            /// The node answered that it did not execute it.
+            replays_rejected (reason = "rejected"),
+            /// It may have been executed, and only reads.
+            replays_read_replayed (reason = "read"),
+        }
+        Counter "slotway_unknown_results_total"
+            "Requests whose reply was lost and that could not be sent again." { unknown_results }
+        Counter "slotway_large_requests_total"
+            "Requests above the size that gets a connection of its own." { large_requests }
+        Counter "slotway_large_replies_total"
+            "Replies above the size that makes a connection its client's own." { large_replies }
+        Counter "slotway_pushes_swallowed_total"
+            "Messages of nodes that answer no request and were dropped." { pushes_swallowed }
+        Counter "slotway_stale_replies_dropped_total"
+            "Replies whose client had left before they came." { stale_replies_dropped }
+    }
+}
+
+impl WorkerCells {
+    /// Cells at zero, with a row for each of this many commands.
+    pub fn new(commands: usize) -> WorkerCells {
+        WorkerCells { commands: Commands::new(commands), ..WorkerCells::default() }
+    }
+
+    /// Counts a request that got its answer. `command` is the row of the command table, any
+    /// number outside of it stands for a name that is not in the table. Two cache lines, no
+    /// branch but the bounds check (3 ns, where a labelled macro takes 66 to 120).
+    #[inline]
+    pub fn request_done(&self, command: usize, outcome: Outcome, latency_us: u64) {
+        let row = self.commands.rows.get(command).unwrap_or(&self.commands.unknown);
+        row.outcomes[outcome as usize].add(1);
+        row.latency_us_sum.add(latency_us);
+        self.latency.record(latency_us);
+    }
+
+    /// Each command that was seen, by its row; `None` for all names without one.
+    pub(super) fn commands(&self) -> impl Iterator<Item = (Option<usize>, &CommandCells)> {
+        let known = self.commands.rows.iter().enumerate().map(|(i, row)| (Some(i), row));
+        known
+            .chain(std::iter::once((None, &self.commands.unknown)))
+            .filter(|(_, row)| row.requests() > 0)
+    }
+
+    /// How many requests got their answer.
+    pub(super) fn requests(&self) -> u64 {
+        self.commands().map(|(_, row)| row.requests()).sum()
+    }
+
+    /// How long requests took.
+    pub(super) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// Adds what a worker that has ended counted. Rows that are not here go to "unknown".
+    pub(super) fn absorb_ended(&self, ended: &WorkerCells) {
+        self.absorb(ended);
+        self.latency.absorb(&ended.latency);
+        for (command, theirs) in ended.commands() {
+            let row = command.and_then(|i| self.commands.rows.get(i));
+            row.unwrap_or(&self.commands.unknown).absorb(theirs);
+        }
+    }
+}
+
+/// The rows of the command table, and one for all other names: what clients make up must not
+/// make series.
+#[derive(Default, Debug)]
+struct Commands {
+    rows: Box<[CommandCells]>,
+    unknown: CommandCells,
+}
+
+impl Commands {
+    fn new(rows: usize) -> Commands {
+        let rows = (0..rows).map(|_| CommandCells::default()).collect();
+        Commands { rows, unknown: CommandCells::default() }
+    }
+}
+
+/// What is counted for each command: one cache line, shared with no other worker.
+#[derive(Default, Debug)]
+#[repr(align(64))]
+pub(super) struct CommandCells {
+    outcomes: [Cell; Outcome::COUNT],
+    latency_us_sum: Cell,
+}
+
+const _: () = assert!(size_of::<CommandCells>() == 64);
+
+impl CommandCells {
+    /// Requests by how they ended.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        Outcome::ALL.into_iter().map(|outcome| (outcome, self.outcomes[outcome as usize].get()))
+    }
+
+    /// Requests, however they ended.
+    pub(super) fn requests(&self) -> u64 {
+        self.outcomes.iter().map(Cell::get).sum()
+    }
+
+    /// The sum of what they took.
+    pub(super) fn latency_us_sum(&self) -> u64 {
+        self.latency_us_sum.get()
+    }
+
+    fn absorb(&self, other: &CommandCells) {
+        for (mine, theirs) in self.outcomes.iter().zip(&other.outcomes) {
+            mine.add(theirs.get());
+        }
+        self.latency_us_sum.add(other.latency_us_sum.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_numbered_as_they_are_listed() {
+        for (number, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, number, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn names_without_a_row_share_one() {
+        let cells = WorkerCells::new(2);
+        cells.request_done(1, Outcome::Ok, 10);
+        cells.request_done(2, Outcome::Refused, 20);
+        cells.request_done(usize::MAX, Outcome::Refused, 30);
+        let seen: Vec<_> =
+            cells.commands().map(|(c, row)| (c, row.requests(), row.latency_us_sum())).collect();
+        assert_eq!(seen, [(Some(1), 1, 10), (None, 2, 50)]);
+    }
+
+    #[test]
+    fn an_ended_worker_leaves_its_counts_and_not_its_gauges() {
+        let (kept, ended) = (WorkerCells::new(1), WorkerCells::new(3));
+        ended.clients.set(5);
+        ended.clients_total.set(6);
+        ended.request_done(0, Outcome::Ok, 1);
+        ended.request_done(2, Outcome::Ok, 2);
+        kept.absorb_ended(&ended);
+        kept.absorb_ended(&ended);
+        assert_eq!((kept.clients.get(), kept.clients_total.get()), (0, 12));
+        assert_eq!(kept.requests(), 4);
+        assert_eq!(kept.latency.counts()[0], 4);
+    }
+}
