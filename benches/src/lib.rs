@@ -1,1 +1,41 @@
-//! x
+//! Measures slotway beside the proxies people know, on this machine, in one go.
+//!
+//! `make bench` runs the binary `bench`, which reads top-down as the story of a run. The parts:
+//!
+//! - [`options`]: what can be asked for on the command line.
+//! - [`process`], [`usage`]: child processes that end with us; their CPU time and memory.
+//! - [`wire`], [`backends`], [`targets`]: the servers, the proxies in front of them, the keys.
+//! - [`loads`], [`generator`]: what is sent, and the clients that send it.
+//! - [`cell`], [`idle`]: one measurement under load; one of memory.
+//! - [`results`], [`goals`]: medians, paired ratios, and what slotway is held to.
+//! - [`environment`], [`report`], [`picture`], [`raw`]: the files under `target/bench/`.
+//! - [`profile`]: where slotway's time goes, by `perf`.
+//! - [`run`]: the order of it all.
+//!
+//! The criterion benches of the heart alone are in `benches/` beside this folder.
+
+pub mod options;
+
+pub mod process;
+pub mod usage;
+
+pub mod wire;
+pub mod backends;
+pub mod targets;
+
+pub mod loads;
+pub mod generator;
+
+pub mod cell;
+pub mod idle;
+
+pub mod results;
+pub mod goals;
+
+pub mod environment;
+pub mod report;
+pub mod picture;
+pub mod raw;
+pub mod profile;
+
+pub mod run;
