@@ -5,13 +5,22 @@
 
 // bytes and facts
 pub mod slot;
+pub mod time;
 pub mod resp;
 pub mod metrics;
 // what commands mean
 pub mod command;
 // what the cluster looks like
 pub mod topology;
+// where a command goes, what its answers mean: pure functions
+pub mod routing;
+// the heart: state, but no I/O and no clock
+pub mod node;
+pub mod session;
+pub mod worker;
 // the world outside
+pub mod net;
+pub mod driver;
 pub mod discovery;
 pub mod server;
 pub mod config;

@@ -53,7 +53,7 @@ impl<'a> Args<'a> {
     }
 
     /// All arguments in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let frame = self.frame;
         self.spans.iter().map(move |s| &frame[s.start as usize..s.end as usize])
     }

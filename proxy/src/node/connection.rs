@@ -1,0 +1,407 @@
+//! One connection to a node: the requests on it in order, which of their bytes were handed over,
+//! and the bytes of all that are not answered yet, which is the copy that a retry needs.
+
+use std::collections::VecDeque;
+
+use super::{ClientKey, Handshake, Identity, Ticket};
+use crate::resp::reply::Scanner;
+use crate::time::Moment;
+
+/// A buffer that grew beyond this is given back once it is empty (`clear()` never does).
+const KEEP_CAPACITY: usize = 64 * 1024;
+
+/// Answered bytes are moved out of the buffer's front only in pieces of at least this size.
+const COMPACT_BYTES: usize = 64 * 1024;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub enum Phase {
+    /// The driver was told to dial; nothing can be written yet.
+    Dialing,
+    /// The greeting was written or is being written; requests wait for its answers.
+    Handshaking(Handshake),
+    /// Requests go out.
+    Ready,
+}
+
+/// Who may use a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All clients of the worker.
+    Shared,
+    /// One request at a time, because of its size.
+    Dedicated,
+}
+
+/// What one reply is expected for.
+#[derive(Debug)]
+pub enum Expected {
+    /// A client's request.
+    Request(Ticket),
+    /// The `ASKING` that went before one.
+    Asking,
+}
+
+/// How the reply that is being read now travels on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// It is gathered whole, then delivered.
+    Whole,
+    /// It is large and its client still waits for an earlier reply: reading pauses.
+    Waiting,
+    /// It is large and passes through to its client as it comes.
+    Flowing,
+    /// Its client has gone: it is read and dropped.
+    Discarding,
+}
+
+/// One connection, open or being opened.
+#[derive(Debug)]
+pub struct Connection {
+    /// The pool (the node) that it belongs to.
+    pub pool: u16,
+    /// Who may use it.
+    pub kind: Kind,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Nothing more is added; it is closed when all is answered. Set when a large reply takes it
+    /// over, when its node leaves the cluster or changes its address.
+    pub retiring: bool,
+    /// How the reply at the head of the queue travels.
+    pub stream: Stream,
+    /// When a reply last made progress; a large one that stalls while others wait behind it is
+    /// ended by this.
+    pub progress: Moment,
+    /// The driver knows that there is something to write.
+    pub dirty: bool,
+    /// The driver was told not to read from it.
+    pub read_paused: bool,
+    /// Who answers, as the handshake learned it.
+    pub identity: Identity,
+    /// Finds where the next reply ends.
+    pub scanner: Scanner,
+    /// The beginning of a reply whose rest is still to come.
+    pub partial: Vec<u8>,
+    /// What was read while reading was to pause: not looked at yet.
+    pub unread: Vec<u8>,
+    /// When the handshake was over.
+    pub ready_since: Moment,
+    queue: VecDeque<Expected>,
+    /// The bytes of all requests in `queue`, in order, from `answered` on.
+    buffer: Vec<u8>,
+    /// How much of `buffer` belongs to requests that are answered.
+    answered: usize,
+    /// How much of `buffer` was handed over to the kernel. Never below `answered`.
+    sent: usize,
+    greeting: Vec<u8>,
+    greeting_sent: usize,
+}
+
+/// What was on a connection that is no more.
+#[derive(Debug)]
+pub struct Lost {
+    /// In order: the request, its bytes, and whether they had been handed over whole.
+    pub requests: Vec<(Ticket, Vec<u8>, bool)>,
+}
+
+impl Connection {
+    /// A connection that the driver is about to dial.
+    pub fn dialing(pool: u16, kind: Kind, now: Moment) -> Connection {
+        Connection {
+            pool,
+            kind,
+            phase: Phase::Dialing,
+            retiring: false,
+            stream: Stream::Whole,
+            progress: now,
+            dirty: false,
+            read_paused: false,
+            identity: Identity::default(),
+            scanner: Scanner::default(),
+            partial: Vec::new(),
+            unread: Vec::new(),
+            ready_since: now,
+            queue: VecDeque::new(),
+            buffer: Vec::new(),
+            answered: 0,
+            sent: 0,
+            greeting: Vec::new(),
+            greeting_sent: 0,
+        }
+    }
+
+    /// The socket is open: say hello.
+    pub fn greet(&mut self, credentials: Option<(&[u8], &[u8])>) {
+        self.greeting.clear();
+        self.greeting_sent = 0;
+        self.phase = Phase::Handshaking(Handshake::start(credentials, &mut self.greeting));
+    }
+
+    /// The handshake is over: requests may go out.
+    pub fn ready(&mut self, identity: Identity, now: Moment) {
+        self.phase = Phase::Ready;
+        self.ready_since = now;
+        self.identity = identity;
+        self.greeting = Vec::new();
+        self.greeting_sent = 0;
+    }
+
+    /// Queues a request behind all others. `frame` is one canonical array of `ticket.len` bytes.
+    #[inline]
+    pub fn push(&mut self, ticket: Ticket, frame: &[u8]) {
+        debug_assert_eq!(ticket.len as usize, frame.len());
+        self.buffer.extend_from_slice(frame);
+        self.queue.push_back(Expected::Request(ticket));
+    }
+
+    /// Queues `ASKING` and a request, adjacent: the flag holds for the next command only.
+    pub fn push_asking(&mut self, ticket: Ticket, frame: &[u8]) {
+        self.buffer.extend_from_slice(ASKING);
+        self.queue.push_back(Expected::Asking);
+        self.push(ticket, frame);
+    }
+
+    /// Takes a large request over without copying it. The connection must have nothing else.
+    pub fn adopt(&mut self, ticket: Ticket, frame: Vec<u8>) {
+        debug_assert!(self.queue.is_empty() && self.buffer.len() == self.answered);
+        self.buffer = frame;
+        self.answered = 0;
+        self.sent = 0;
+        self.queue.push_back(Expected::Request(ticket));
+    }
+
+    /// What can be written now; empty while dialing.
+    #[inline]
+    pub fn output(&self) -> &[u8] {
+        match self.phase {
+            Phase::Ready => &self.buffer[self.sent..],
+            Phase::Handshaking(_) => &self.greeting[self.greeting_sent..],
+            Phase::Dialing => &[],
+        }
+    }
+
+    /// The kernel accepted this many bytes of [`Connection::output`].
+    #[inline]
+    pub fn wrote(&mut self, len: usize) {
+        match self.phase {
+            Phase::Ready => self.sent += len,
+            Phase::Handshaking(_) => self.greeting_sent += len,
+            Phase::Dialing => {}
+        }
+        debug_assert!(self.sent <= self.buffer.len());
+    }
+
+    /// Bytes that were queued and not handed over.
+    #[inline]
+    pub fn unsent_bytes(&self) -> usize {
+        self.buffer.len() - self.sent
+    }
+
+    /// Requests without a reply.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Nothing is queued and nothing unanswered.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// What the reply that is read now answers; `None` if nobody asked: nothing is queued, or
+    /// the request was not handed over whole yet.
+    #[inline]
+    pub fn head(&self) -> Option<&Expected> {
+        let head = self.queue.front()?;
+        (self.answered + head.len() <= self.sent).then_some(head)
+    }
+
+    /// The client whose reply is read now.
+    pub fn head_client(&self) -> Option<ClientKey> {
+        match self.queue.front() {
+            Some(Expected::Request(ticket)) => Some(ticket.client),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the request at the head of the queue.
+    pub fn head_frame(&self) -> &[u8] {
+        let len = self.queue.front().map_or(0, Expected::len);
+        &self.buffer[self.answered..self.answered + len]
+    }
+
+    /// Takes the head off: its reply was read whole.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Expected> {
+        let head = self.queue.pop_front()?;
+        self.answered += head.len();
+        if self.answered == self.buffer.len() {
+            self.buffer.clear();
+            if self.buffer.capacity() > KEEP_CAPACITY {
+                self.buffer = Vec::new();
+            }
+            self.answered = 0;
+            self.sent = 0;
+        } else if self.answered >= COMPACT_BYTES && self.answered >= self.buffer.len() / 2 {
+            self.buffer.drain(..self.answered);
+            self.sent -= self.answered;
+            self.answered = 0;
+        }
+        Some(head)
+    }
+
+    /// The requests in the queue, from the head.
+    pub fn tickets_mut(&mut self) -> impl Iterator<Item = &mut Ticket> {
+        self.queue.iter_mut().filter_map(|expected| match expected {
+            Expected::Request(ticket) => Some(ticket),
+            Expected::Asking => None,
+        })
+    }
+
+    /// The connection is no more: what was on it, told apart by what was handed over.
+    pub fn lose(self) -> Lost {
+        let mut start = self.answered;
+        let mut requests = Vec::with_capacity(self.queue.len());
+        for expected in self.queue {
+            let end = start + expected.len();
+            if let Expected::Request(ticket) = expected {
+                requests.push((ticket, self.buffer[start..end].to_vec(), end <= self.sent));
+            }
+            start = end;
+        }
+        Lost { requests }
+    }
+
+    /// Gives back the memory of a reply that was gathered in pieces.
+    pub fn clear_partial(&mut self) {
+        self.partial.clear();
+        if self.partial.capacity() > KEEP_CAPACITY {
+            self.partial = Vec::new();
+        }
+    }
+}
+
+impl Expected {
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Expected::Request(ticket) => ticket.len as usize,
+            Expected::Asking => ASKING.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{ClientKey, Trial};
+
+    fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
+        Ticket {
+            client: ClientKey { index: 0, generation: 0 },
+            sequence,
+            len: frame.len() as u32,
+            arrival: u64::from(sequence),
+            received: Moment::default(),
+            slot: None,
+            command: crate::command::rows().next().unwrap().id,
+            previous: 0,
+            hops: 0,
+            replayable: false,
+            forgeable: false,
+            diverted: false,
+            trial: Trial::No,
+        }
+    }
+
+    fn open() -> Connection {
+        let mut connection = Connection::dialing(0, Kind::Shared, Moment::default());
+        connection.ready(Identity::default(), Moment::default());
+        connection
+    }
+
+    fn sequence(expected: Option<Expected>) -> u32 {
+        match expected {
+            Some(Expected::Request(ticket)) => ticket.sequence,
+            other => panic!("a request was expected, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_knows_to_the_byte_what_was_handed_over() {
+        for handed_over in 0..=12 {
+            let mut connection = open();
+            for n in 0..3 {
+                connection.push(ticket(n, b"four"), b"four");
+            }
+            connection.wrote(handed_over);
+            let lost = connection.lose();
+            let whole: Vec<bool> = lost.requests.iter().map(|(_, _, whole)| *whole).collect();
+            let expected: Vec<bool> = (1..=3).map(|n| n * 4 <= handed_over).collect();
+            assert_eq!(whole, expected, "{handed_over} bytes handed over");
+            assert!(lost.requests.iter().all(|(_, frame, _)| frame == b"four"));
+        }
+    }
+
+    #[test]
+    fn a_reply_before_the_whole_request_went_out_answers_nobody() {
+        let mut connection = open();
+        assert!(connection.head().is_none());
+        connection.push(ticket(1, b"four"), b"four");
+        connection.wrote(3);
+        assert!(connection.head().is_none());
+        connection.wrote(1);
+        assert!(connection.head().is_some());
+        assert_eq!(sequence(connection.pop()), 1);
+        assert!(connection.is_idle());
+    }
+
+    #[test]
+    fn the_queue_keeps_its_bytes_through_compaction() {
+        let mut connection = open();
+        let frames: Vec<Vec<u8>> =
+            (0..2000u32).map(|n| format!("{n:0100}").into_bytes()).collect();
+        for (n, frame) in frames.iter().enumerate() {
+            connection.push(ticket(n as u32, frame), frame);
+        }
+        connection.wrote(150_000);
+        for (n, frame) in frames.iter().take(1500).enumerate() {
+            assert_eq!(connection.head_frame(), frame);
+            assert_eq!(sequence(connection.pop()), n as u32);
+        }
+        assert!(connection.head().is_none(), "the 1501st was not handed over");
+        let rest = connection.output().to_vec();
+        assert_eq!(rest, frames[1500..].concat());
+    }
+
+    #[test]
+    fn asking_is_adjacent_to_its_request() {
+        let mut connection = open();
+        connection.push(ticket(1, b"four"), b"four");
+        connection.push_asking(ticket(2, b"five!"), b"five!");
+        assert_eq!(connection.output(), b"four*1\r\n$6\r\nASKING\r\nfive!");
+        connection.wrote(connection.output().len());
+        assert_eq!(sequence(connection.pop()), 1);
+        assert!(matches!(connection.pop(), Some(Expected::Asking)));
+        assert_eq!(connection.head_frame(), b"five!");
+        assert_eq!(sequence(connection.pop()), 2);
+    }
+
+    #[test]
+    fn requests_wait_for_the_handshake() {
+        let mut connection = Connection::dialing(0, Kind::Shared, Moment::default());
+        connection.push(ticket(1, b"four"), b"four");
+        assert!(connection.output().is_empty());
+        connection.greet(None);
+        let greeting = connection.output().len();
+        assert!(connection.output().starts_with(b"*2\r\n$6\r\nCLIENT"));
+        connection.wrote(greeting);
+        assert!(connection.output().is_empty());
+        connection.ready(Identity::default(), Moment::default());
+        assert_eq!(connection.output(), b"four");
+        assert_eq!(connection.lose().requests.len(), 1);
+    }
+}

@@ -1,0 +1,168 @@
+//! What is said on a new node connection before any request goes out on it.
+
+use crate::resp::write;
+
+/// Who answered on this connection. Kept, because a later connection to the same process must
+/// be able to have this one killed by its id (failure-masking contract, the fence).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `CLIENT ID` of this connection at the node, if the node lets us ask.
+    pub client_id: Option<u64>,
+    /// The node's 40 hex digits, as `CLUSTER MYID` says.
+    pub node_id: Option<Box<str>>,
+    /// The process, as `INFO server` says: another one after each restart.
+    pub run_id: Option<Box<str>>,
+}
+
+/// The questions, in the order in which they are asked and answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Auth,
+    ClientId,
+    MyId,
+    Info,
+}
+
+/// The state of one handshake.
+#[derive(Debug)]
+pub struct Handshake {
+    open: std::collections::VecDeque<Question>,
+    /// What has been learned so far.
+    pub identity: Identity,
+}
+
+/// Where a handshake stands after one more reply.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HandshakeStep {
+    /// More replies are to come.
+    More,
+    /// Requests may go out.
+    Ready,
+    /// The node does not let us in; the text is its error.
+    Refused(String),
+}
+
+impl Handshake {
+    /// Writes the questions to `out`, all at once, and waits for the answers.
+    pub fn start(credentials: Option<(&[u8], &[u8])>, out: &mut Vec<u8>) -> Handshake {
+        let mut open = std::collections::VecDeque::new();
+        match credentials {
+            Some((b"", password)) => write::command(out, &[b"AUTH", password]),
+            Some((user, password)) => write::command(out, &[b"AUTH", user, password]),
+            None => {}
+        }
+        if credentials.is_some() {
+            open.push_back(Question::Auth);
+        }
+        write::command(out, &[b"CLIENT", b"ID"]);
+        open.push_back(Question::ClientId);
+        write::command(out, &[b"CLUSTER", b"MYID"]);
+        open.push_back(Question::MyId);
+        write::command(out, &[b"INFO", b"server"]);
+        open.push_back(Question::Info);
+        Handshake { open, identity: Identity::default() }
+    }
+
+    /// Takes the reply to the next question: the raw bytes of one RESP2 value.
+    pub fn reply(&mut self, raw: &[u8]) -> HandshakeStep {
+        let Some(question) = self.open.pop_front() else {
+            return HandshakeStep::Refused("it answers what nobody asked".into());
+        };
+        if let Some(error) = raw.strip_prefix(b"-") {
+            let error = String::from_utf8_lossy(error.trim_ascii_end()).into_owned();
+            // Without permission for a question we do without its answer. What says that no
+            // request can succeed on this connection ends it.
+            let code = error.split(' ').next().unwrap_or_default();
+            let fatal = question == Question::Auth
+                || matches!(code, "NOAUTH" | "DENIED" | "WRONGPASS")
+                || error.starts_with("ERR max number of clients");
+            if fatal {
+                return HandshakeStep::Refused(error);
+            }
+        } else {
+            self.learn(question, raw);
+        }
+        if self.open.is_empty() { HandshakeStep::Ready } else { HandshakeStep::More }
+    }
+
+    fn learn(&mut self, question: Question, raw: &[u8]) {
+        match question {
+            Question::Auth => {}
+            Question::ClientId => {
+                self.identity.client_id = raw
+                    .strip_prefix(b":")
+                    .and_then(|digits| str::from_utf8(digits.trim_ascii_end()).ok())
+                    .and_then(|digits| digits.parse().ok());
+            }
+            Question::MyId => {
+                self.identity.node_id = bulk_text(raw).map(Into::into);
+            }
+            Question::Info => {
+                self.identity.run_id = bulk_text(raw).and_then(|info| {
+                    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(Into::into)
+                });
+            }
+        }
+    }
+}
+
+/// The text of a bulk string reply, header and line end removed.
+fn bulk_text(raw: &[u8]) -> Option<&str> {
+    let raw = raw.strip_prefix(b"$")?;
+    let header = memchr::memchr(b'\n', raw)?;
+    let body = raw.get(header + 1..raw.len().checked_sub(2)?)?;
+    str::from_utf8(body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learns_who_answered() {
+        let mut out = Vec::new();
+        let mut handshake = Handshake::start(None, &mut out);
+        assert_eq!(
+            out,
+            b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n*2\r\n$7\r\nCLUSTER\r\n$4\r\nMYID\r\n\
+              *2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"
+        );
+        assert_eq!(handshake.reply(b":17\r\n"), HandshakeStep::More);
+        assert_eq!(handshake.reply(b"$4\r\nabcd\r\n"), HandshakeStep::More);
+        let info = b"$35\r\n# Server\r\nrun_id:0123\r\ntcp_port:7000\r\n\r\n";
+        assert_eq!(handshake.reply(info), HandshakeStep::Ready);
+        let identity = handshake.identity;
+        assert_eq!(identity.client_id, Some(17));
+        assert_eq!(identity.node_id.as_deref(), Some("abcd"));
+        assert_eq!(identity.run_id.as_deref(), Some("0123"));
+    }
+
+    #[test]
+    fn does_without_what_it_may_not_ask() {
+        let mut handshake = Handshake::start(Some((b"u", b"p")), &mut Vec::new());
+        let noperm = b"-NOPERM User u has no permissions to run the 'client|id' command\r\n";
+        assert_eq!(handshake.reply(b"+OK\r\n"), HandshakeStep::More);
+        assert_eq!(handshake.reply(noperm), HandshakeStep::More);
+        assert_eq!(handshake.reply(noperm), HandshakeStep::More);
+        assert_eq!(handshake.reply(noperm), HandshakeStep::Ready);
+        assert_eq!(handshake.identity, Identity::default());
+    }
+
+    #[test]
+    fn a_closed_door_is_a_refusal() {
+        for error in [
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "ERR max number of clients reached",
+            "DENIED Redis is running in protected mode",
+            "NOAUTH Authentication required.",
+        ] {
+            let mut handshake = Handshake::start(None, &mut Vec::new());
+            let step = handshake.reply(format!("-{error}\r\n").as_bytes());
+            assert_eq!(step, HandshakeStep::Refused(error.into()));
+        }
+        let mut handshake = Handshake::start(Some((b"", b"p")), &mut Vec::new());
+        let error = "ERR AUTH <password> called without any password configured";
+        let step = handshake.reply(format!("-{error}\r\n").as_bytes());
+        assert_eq!(step, HandshakeStep::Refused(error.into()));
+    }
+}

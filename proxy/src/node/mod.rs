@@ -1,0 +1,12 @@
+//! One node as the heart sees it: its connections, each with an ordered queue of what was sent
+//! and what was not, the handshake, and when to dial again.
+
+mod backoff;
+mod connection;
+mod handshake;
+mod ticket;
+
+pub use backoff::Backoff;
+pub use connection::{Connection, Expected, Kind, Lost, Phase, Stream};
+pub use handshake::{Handshake, HandshakeStep, Identity};
+pub use ticket::{ClientKey, Ticket, Trial};

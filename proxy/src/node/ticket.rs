@@ -1,0 +1,59 @@
+//! What slotway knows of a request while a node, or the parking lot, has it.
+
+use crate::command::CommandId;
+use crate::slot::Slot;
+use crate::time::Moment;
+
+/// A client of one worker. The generation tells a client from those that had its place before:
+/// a reply for a client that has gone is popped and dropped, never misplaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey {
+    /// Place in the worker's table.
+    pub index: u32,
+    /// Which of the clients that had this place.
+    pub generation: u32,
+}
+
+/// One request on its way. It is moved from queue to queue, never copied, so a request is
+/// settled exactly once.
+#[derive(Debug)]
+pub struct Ticket {
+    /// Whose it is.
+    pub client: ClientKey,
+    /// Its number among that client's requests: where in the ring its reply belongs.
+    pub sequence: u32,
+    /// Its number among all requests of the worker: those that wait leave in this order.
+    pub arrival: u64,
+    /// Length of the request's bytes.
+    pub len: u32,
+    /// When it was read from the client; its deadline and its latency count from here.
+    pub received: Moment,
+    /// The slot of its keys; `None` if it has none.
+    pub slot: Option<Slot>,
+    /// Which command it is, for metrics.
+    pub command: CommandId,
+    /// The node before the one that has it now (a pool's index), once it was redirected.
+    pub previous: u16,
+    /// Redirects followed since it last waited.
+    pub hops: u8,
+    /// It may be sent again after a lost reply (class R).
+    pub replayable: bool,
+    /// It runs code of a client: its errors are not believed without need.
+    pub forgeable: bool,
+    /// It left the straight way (rejected, lost, parked): its client may not send anything
+    /// further to this slot before it is settled.
+    pub diverted: bool,
+    /// It was sent to find out whether others may follow.
+    pub trial: Trial,
+}
+
+/// Whether a request was let out of a parking lot to try the way for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// An ordinary request.
+    No,
+    /// It tries for all that wait for its node.
+    Node,
+    /// It tries for those that wait for its slot.
+    Slot,
+}

@@ -1,0 +1,40 @@
+//! Decides once, in slots, what is to be done with a request. It never sees a node's address.
+
+use crate::command::{self, Handling, KeysInSlots, Local, Refusal, Row};
+use crate::resp::Args;
+use crate::slot::Slot;
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub enum Plan {
+    /// The owner of this slot executes it.
+    Slot(&'static Row, Slot),
+    /// Any primary can execute it: it has no key.
+    AnyPrimary(&'static Row),
+    /// slotway answers it itself.
+    Local(&'static Row, Local),
+    /// Its keys are in several slots and it cannot be split.
+    CrossSlot(&'static Row),
+    /// It is answered with an error as a server words it: unknown, or wrongly used.
+    Refuse(Refusal),
+}
+
+/// The plan for one request, from its row in the command table and the slots of its keys.
+#[inline]
+pub fn plan(args: &Args<'_>) -> Plan {
+    let row = match command::resolve(args) {
+        Ok(row) => row,
+        Err(refusal) => return Plan::Refuse(refusal),
+    };
+    match row.handling {
+        Handling::Routed if command::blocks(row, args) => Plan::Refuse(Refusal::Unknown),
+        Handling::Routed => match command::slot(row, args) {
+            KeysInSlots::One(slot) => Plan::Slot(row, slot),
+            KeysInSlots::None => Plan::AnyPrimary(row),
+            KeysInSlots::Several => Plan::CrossSlot(row),
+        },
+        Handling::Local(local) => Plan::Local(row, local),
+        Handling::AnyNode => Plan::AnyPrimary(row),
+        Handling::Refused(_) => Plan::Refuse(Refusal::Unknown),
+    }
+}

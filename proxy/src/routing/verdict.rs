@@ -1,0 +1,141 @@
+//! After each thing that happens to a request: what next?
+
+use super::outcome::{Outcome, Rejection};
+
+/// What is to be done with a request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The reply is the client's: hand it over as it is.
+    Deliver,
+    /// Send it to the node that the redirect names.
+    Follow {
+        /// `ASKING` goes right before it.
+        asking: bool,
+    },
+    /// Route it anew and send it at once.
+    Resend,
+    /// Let it wait, then route it anew.
+    Park(Place),
+    /// Answer the client with an error of ours.
+    GiveUp(GiveUp),
+}
+
+/// What has to wait when a request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The requests of this slot that were rejected; others may pass.
+    Slot,
+    /// Everything that goes to the same node: the node is away or not ready.
+    Node,
+}
+
+/// Why there is nothing more to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GiveUp {
+    /// It may have been executed, and once more would be twice.
+    Unknown,
+}
+
+/// The facts beside the outcome that the verdict depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// Sending it a second time after it may have been executed changes nothing (class R).
+    pub replayable: bool,
+    /// It runs code of a client, which can forge error texts.
+    pub forgeable: bool,
+    /// The node that a redirect names is listed in a view of a known node.
+    pub target_known: bool,
+    /// That node brings nothing new: this request came from there, or was sent around before.
+    pub target_tried: bool,
+}
+
+/// What to do after `outcome`. Deadlines are the business of whoever carries a `Park` out.
+pub fn verdict(outcome: &Outcome<'_>, situation: Situation) -> Verdict {
+    match outcome {
+        Outcome::Done => Verdict::Deliver,
+        Outcome::NotSent => Verdict::Resend,
+        Outcome::Unknown if situation.replayable => Verdict::Resend,
+        Outcome::Unknown => Verdict::GiveUp(GiveUp::Unknown),
+        Outcome::Rejected(rejection) => after_rejection(rejection, situation),
+    }
+}
+
+fn after_rejection(rejection: &Rejection<'_>, situation: Situation) -> Verdict {
+    match rejection {
+        Rejection::Moved(_) | Rejection::Ask(_) => {
+            if situation.target_known && !situation.target_tried {
+                Verdict::Follow { asking: matches!(rejection, Rejection::Ask(_)) }
+            } else if !situation.target_known && situation.forgeable {
+                // A script's text naming a stranger is a text, not a redirect.
+                Verdict::Deliver
+            } else {
+                Verdict::Park(Place::Slot)
+            }
+        }
+        Rejection::TryAgain | Rejection::SlotNotServed => Verdict::Park(Place::Slot),
+        Rejection::ClusterDown
+        | Rejection::Loading
+        | Rejection::MasterDown
+        | Rejection::ReadOnly
+        | Rejection::NoAuth => Verdict::Park(Place::Node),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::outcome_of_error;
+    use crate::slot::Slot;
+
+    const PLAIN: Situation =
+        Situation { replayable: false, forgeable: false, target_known: true, target_tried: false };
+
+    fn after(error: &str, situation: Situation) -> Verdict {
+        let outcome = outcome_of_error(error.as_bytes(), Slot::new(7), situation.forgeable);
+        verdict(&outcome, situation)
+    }
+
+    #[test]
+    fn a_lost_reply_is_sent_again_only_if_it_changes_nothing() {
+        let write = PLAIN;
+        let read = Situation { replayable: true, ..PLAIN };
+        assert_eq!(verdict(&Outcome::Unknown, write), Verdict::GiveUp(GiveUp::Unknown));
+        assert_eq!(verdict(&Outcome::Unknown, read), Verdict::Resend);
+        assert_eq!(verdict(&Outcome::NotSent, write), Verdict::Resend);
+        assert_eq!(verdict(&Outcome::Done, write), Verdict::Deliver);
+    }
+
+    #[test]
+    fn redirects_with_news_are_followed_and_circles_wait() {
+        let tried = Situation { target_tried: true, ..PLAIN };
+        let stranger = Situation { target_known: false, ..PLAIN };
+        for (error, asking) in [("MOVED 7 a:1", false), ("ASK 7 a:1", true)] {
+            assert_eq!(after(error, PLAIN), Verdict::Follow { asking });
+            assert_eq!(after(error, tried), Verdict::Park(Place::Slot));
+            assert_eq!(after(error, stranger), Verdict::Park(Place::Slot));
+        }
+    }
+
+    #[test]
+    fn a_script_cannot_name_a_stranger() {
+        let script = Situation { forgeable: true, target_known: false, ..PLAIN };
+        assert_eq!(after("MOVED 7 evil.example:6379", script), Verdict::Deliver);
+        assert_eq!(after("CLUSTERDOWN The cluster is down", script), Verdict::Deliver);
+        let known = Situation { target_known: true, ..script };
+        assert_eq!(after("MOVED 7 a:1", known), Verdict::Follow { asking: false });
+    }
+
+    #[test]
+    fn waiting_is_for_the_slot_or_for_the_node() {
+        for (error, place) in [
+            ("TRYAGAIN Multiple keys request during rehashing of slot", Place::Slot),
+            ("CLUSTERDOWN Hash slot not served", Place::Slot),
+            ("CLUSTERDOWN The cluster is down", Place::Node),
+            ("LOADING Redis is loading the dataset in memory", Place::Node),
+            ("READONLY You can't write against a read only replica.", Place::Node),
+            ("NOAUTH Authentication required.", Place::Node),
+        ] {
+            assert_eq!(after(error, PLAIN), Verdict::Park(place), "{error}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What a client with something under way owns: bytes read and not understood yet, the ring of
+//! its requests, replies that came early, bytes to write. An idle client owns none of it: its
+//! flow goes back to the worker's shelf, so that 9,000 idle connections cost no buffers.
+
+use std::collections::VecDeque;
+
+/// Held replies are moved together when at least this much of their memory is dead.
+const COMPACT_BYTES: usize = 64 * 1024;
+
+/// One request of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Its reply has not come.
+    Waiting,
+    /// Its reply came before an earlier one: it is kept in `held`, from `start` on.
+    Held {
+        /// First byte in `held`.
+        start: u32,
+        /// Length in bytes.
+        len: u32,
+    },
+    /// Its reply is large and waits in the node connection of this index for its turn, or
+    /// passes through from there now.
+    Large {
+        /// Index of the node connection.
+        connection: u32,
+    },
+}
+
+/// The memory of one client that has something under way.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// Bytes that were read and not understood yet: the beginning of a request, or what came
+    /// while the client had to wait.
+    pub input: Vec<u8>,
+    ring: VecDeque<Entry>,
+    /// The number of the request at the front of the ring. It only grows, and stays when the
+    /// flow goes from client to client.
+    first: u32,
+    /// Replies that came early. Entries point into it.
+    held: Vec<u8>,
+    /// How many bytes of `held` entries point to.
+    held_live: usize,
+    out: Vec<u8>,
+    written: usize,
+}
+
+/// A reply for a request that is not in the ring: a bug of ours, never to be papered over.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Misplaced;
+
+impl Flow {
+    /// Puts a request at the end of the ring and returns its number.
+    #[inline]
+    pub fn push(&mut self) -> u32 {
+        let sequence = self.first.wrapping_add(self.ring.len() as u32);
+        self.ring.push_back(Entry::Waiting);
+        sequence
+    }
+
+    /// Requests without a complete reply in `out`.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Settles a request: its reply goes out if its turn has come, else it is held. Returns
+    /// whether bytes were added to the output.
+    ///
+    /// # Errors
+    /// [`Misplaced`] if no such request waits; nothing was changed then.
+    #[inline]
+    pub fn settle(&mut self, sequence: u32, reply: &[u8]) -> Result<bool, Misplaced> {
+        let index = sequence.wrapping_sub(self.first) as usize;
+        match self.ring.get(index) {
+            Some(Entry::Waiting) => {}
+            _ => return Err(Misplaced),
+        }
+        if index == 0 {
+            self.out.extend_from_slice(reply);
+            self.advance();
+            return Ok(true);
+        }
+        let start = self.held.len() as u32;
+        self.held.extend_from_slice(reply);
+        self.held_live += reply.len();
+        self.ring[index] = Entry::Held { start, len: reply.len() as u32 };
+        Ok(false)
+    }
+
+    /// Answers a request that never left: `write` appends its reply to the right place. Returns
+    /// whether bytes were added to the output.
+    pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.ring.is_empty() {
+            write(&mut self.out);
+            return true;
+        }
+        let start = self.held.len();
+        write(&mut self.held);
+        let len = self.held.len() - start;
+        self.held_live += len;
+        self.ring.push_back(Entry::Held { start: start as u32, len: len as u32 });
+        false
+    }
+
+    /// The front was settled: takes it off, and all behind it whose replies are there already.
+    fn advance(&mut self) {
+        self.ring.pop_front();
+        self.first = self.first.wrapping_add(1);
+        while let Some(Entry::Held { start, len }) = self.ring.front().copied() {
+            let (start, len) = (start as usize, len as usize);
+            self.out.extend_from_slice(&self.held[start..start + len]);
+            self.held_live -= len;
+            self.ring.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+        if self.held_live == 0 {
+            self.held.clear();
+        } else if self.held.len() - self.held_live >= COMPACT_BYTES
+            && self.held_live < self.held.len() / 2
+        {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        let mut kept = Vec::with_capacity(self.held_live);
+        for entry in &mut self.ring {
+            if let Entry::Held { start, len } = entry {
+                let from = *start as usize;
+                *start = kept.len() as u32;
+                kept.extend_from_slice(&self.held[from..from + *len as usize]);
+            }
+        }
+        self.held = kept;
+    }
+
+    /// A large reply has begun for this request: its bytes will come through `connection`.
+    /// Returns whether its turn has come.
+    ///
+    /// # Errors
+    /// [`Misplaced`] if no such request waits.
+    pub fn begin_large(&mut self, sequence: u32, connection: u32) -> Result<bool, Misplaced> {
+        let index = sequence.wrapping_sub(self.first) as usize;
+        match self.ring.get_mut(index) {
+            Some(entry @ Entry::Waiting) => *entry = Entry::Large { connection },
+            _ => return Err(Misplaced),
+        }
+        Ok(index == 0)
+    }
+
+    /// The node connection whose large reply is at the front of the ring.
+    #[inline]
+    pub fn large_front(&self) -> Option<u32> {
+        match self.ring.front() {
+            Some(Entry::Large { connection }) => Some(*connection),
+            _ => None,
+        }
+    }
+
+    /// Passes on a piece of the large reply at the front.
+    pub fn pass(&mut self, piece: &[u8]) {
+        self.out.extend_from_slice(piece);
+    }
+
+    /// The large reply at the front has been passed on to its end.
+    pub fn end_large(&mut self) {
+        debug_assert!(self.large_front().is_some());
+        self.advance();
+    }
+
+    /// What can be written to the client now.
+    #[inline]
+    pub fn output(&self) -> &[u8] {
+        &self.out[self.written..]
+    }
+
+    /// The kernel accepted this many bytes of [`Flow::output`].
+    #[inline]
+    pub fn wrote(&mut self, len: usize) {
+        self.written += len;
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        } else if self.written >= COMPACT_BYTES && self.written >= self.out.len() / 2 {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    /// Bytes of replies that wait for the client or for an earlier reply.
+    #[inline]
+    pub fn reply_bytes(&self) -> usize {
+        self.out.len() - self.written + self.held_live
+    }
+
+    /// Nothing is under way: the flow can go back to the shelf.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.ring.is_empty() && self.out.is_empty() && self.input.is_empty()
+    }
+
+    /// Makes a flow fit for another client: forgets everything, and gives back buffers larger
+    /// than `keep` bytes. The numbering goes on, so that no number is used twice.
+    pub fn recycle(&mut self, keep: usize) {
+        self.first = self.first.wrapping_add(self.ring.len() as u32);
+        self.ring.clear();
+        self.held_live = 0;
+        self.written = 0;
+        for buffer in [&mut self.input, &mut self.held, &mut self.out] {
+            buffer.clear();
+            buffer.shrink_to(keep);
+        }
+        self.ring.shrink_to(keep / size_of::<Entry>());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the order in which replies come and whatever the client takes at a time,
+        /// it sees them in the order of its requests.
+        #[test]
+        fn replies_leave_in_request_order(
+            order in Just((0u32..40).collect::<Vec<_>>()).prop_shuffle(),
+            sizes in proptest::collection::vec(0usize..9000, 40),
+            takes in proptest::collection::vec(0usize..20_000, 40),
+        ) {
+            let mut flow = Flow::default();
+            let reply = |n: u32| format!("{n}:{}\n", "x".repeat(sizes[n as usize])).into_bytes();
+            let numbers: Vec<u32> = (0..40).map(|_| flow.push()).collect();
+            let mut seen = Vec::new();
+            for (n, take) in order.into_iter().zip(takes) {
+                prop_assert_eq!(flow.settle(numbers[n as usize], &reply(n)).is_ok(), true);
+                let take = take.min(flow.output().len());
+                seen.extend_from_slice(&flow.output()[..take]);
+                flow.wrote(take);
+            }
+            seen.extend_from_slice(flow.output());
+            let rest = flow.output().len();
+            flow.wrote(rest);
+            prop_assert_eq!(seen, (0..40).flat_map(reply).collect::<Vec<u8>>());
+            prop_assert!(flow.is_idle());
+        }
+    }
+
+    #[test]
+    fn a_request_is_settled_once_and_only_if_it_is_there() {
+        let mut flow = Flow::default();
+        let (a, b) = (flow.push(), flow.push());
+        assert_eq!(flow.settle(b, b"b"), Ok(false));
+        assert_eq!(flow.settle(b, b"again"), Err(Misplaced));
+        assert_eq!(flow.settle(a, b"a"), Ok(true));
+        assert_eq!(flow.settle(a, b"again"), Err(Misplaced));
+        assert_eq!(flow.settle(b.wrapping_add(1), b"never asked"), Err(Misplaced));
+        assert_eq!(flow.output(), b"ab");
+    }
+
+    #[test]
+    fn local_answers_keep_their_place() {
+        let mut flow = Flow::default();
+        assert!(flow.answer(|out| out.extend_from_slice(b"1")));
+        let two = flow.push();
+        assert!(!flow.answer(|out| out.extend_from_slice(b"3")));
+        assert_eq!(flow.output(), b"1");
+        flow.settle(two, b"2").unwrap();
+        assert_eq!(flow.output(), b"123");
+    }
+
+    #[test]
+    fn a_large_reply_waits_for_its_turn_and_passes_through() {
+        let mut flow = Flow::default();
+        let (a, b, c) = (flow.push(), flow.push(), flow.push());
+        assert_eq!(flow.begin_large(b, 9), Ok(false));
+        assert_eq!(flow.settle(c, b"c"), Ok(false));
+        assert_eq!(flow.large_front(), None);
+        flow.settle(a, b"a").unwrap();
+        assert_eq!(flow.large_front(), Some(9));
+        flow.pass(b"b1");
+        flow.pass(b"b2");
+        flow.end_large();
+        assert_eq!(flow.output(), b"ab1b2c");
+    }
+
+    #[test]
+    fn a_recycled_flow_takes_no_late_reply() {
+        let mut flow = Flow::default();
+        let late = flow.push();
+        flow.recycle(1024);
+        flow.push();
+        assert_eq!(flow.settle(late, b"late"), Err(Misplaced));
+    }
+
+    #[test]
+    fn held_replies_do_not_pile_up_behind_a_slow_one() {
+        let mut flow = Flow::default();
+        let mut slow = flow.push();
+        let mut most = 0;
+        for _ in 0..1000 {
+            let quick: Vec<u32> = (0..8).map(|_| flow.push()).collect();
+            let next_slow = flow.push();
+            for n in quick {
+                flow.settle(n, &[b'x'; 1000]).unwrap();
+            }
+            // The next slow one holds the ring, so `held` never becomes empty at this point.
+            flow.settle(slow, b"s").unwrap();
+            slow = next_slow;
+            most = most.max(flow.held.capacity());
+            let len = flow.output().len();
+            flow.wrote(len);
+        }
+        assert!(most < 4 * COMPACT_BYTES, "{most} bytes for 8,000 live ones");
+    }
+}

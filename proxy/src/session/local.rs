@@ -1,0 +1,322 @@
+//! The commands that slotway answers itself, with a server's own words.
+
+use super::{Facts, Session, info};
+use crate::command::Local;
+use crate::resp::{Args, write};
+
+/// What becomes of the client after an answer of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It goes on.
+    Served,
+    /// The answer was an error.
+    Failed,
+    /// It is closed once the answer is written; what it sent behind this request is dropped.
+    Close,
+    /// Not one of ours with these arguments: it is refused as an unknown command.
+    Unknown,
+}
+
+/// Answers a local command: appends exactly one reply to `out`, none if it returns
+/// [`Answer::Unknown`]. `facts` is called only where they are needed.
+pub fn answer(
+    local: Local,
+    args: &Args<'_>,
+    session: &mut Session,
+    facts: impl FnOnce() -> Facts,
+    out: &mut Vec<u8>,
+) -> Answer {
+    match local {
+        Local::Ping => match args.get(1) {
+            None => write::simple(out, "PONG"),
+            Some(text) => write::bulk(out, text),
+        },
+        Local::Echo => write::bulk(out, args.get(1).unwrap_or_default()),
+        Local::Quit => {
+            write::simple(out, "OK");
+            return Answer::Close;
+        }
+        Local::Select => return select(args, out),
+        Local::Info => {
+            let text = info::text(&facts(), args.iter().skip(1));
+            write::bulk(out, text.as_bytes());
+        }
+        Local::Hello => return hello(args, session, facts, out),
+        Local::Auth => return auth(args, out),
+        Local::ClientId => write::integer(out, session.id as i64),
+        Local::ClientGetname => match &session.name {
+            Some(name) => write::bulk(out, name),
+            None => write::null_bulk(out),
+        },
+        Local::ClientSetname => return set_name(args.get(2).unwrap_or_default(), session, out),
+        Local::ClientSetinfo => return set_info(args, out),
+        #[allow(unreachable_patterns)] // commands that later issues answer here
+        _ => return Answer::Unknown,
+    }
+    Answer::Served
+}
+
+fn fail(out: &mut Vec<u8>, text: &str) -> Answer {
+    write::error(out, text);
+    Answer::Failed
+}
+
+fn select(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
+    match parse_integer(args.get(1).unwrap_or_default()) {
+        Some(0) => {
+            write::simple(out, "OK");
+            Answer::Served
+        }
+        Some(_) => Answer::Unknown,
+        None => fail(out, "ERR invalid DB index"),
+    }
+}
+
+/// No users are set up at the proxy, so every password is one too many, as on a server without
+/// a password (its text).
+fn auth(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
+    match args.len() {
+        2 => fail(
+            out,
+            "ERR AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?",
+        ),
+        3 => log_in(args.get(1).unwrap_or_default(), out),
+        _ => fail(out, "ERR syntax error"),
+    }
+}
+
+/// The default user of a server without passwords accepts any; other users do not exist.
+fn log_in(user: &[u8], out: &mut Vec<u8>) -> Answer {
+    if user == b"default" {
+        write::simple(out, "OK");
+        Answer::Served
+    } else {
+        fail(out, WRONG_PASSWORD)
+    }
+}
+
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+fn set_name(name: &[u8], session: &mut Session, out: &mut Vec<u8>) -> Answer {
+    if !printable(name) {
+        return fail(
+            out,
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        );
+    }
+    session.name = (!name.is_empty()).then(|| name.into());
+    write::simple(out, "OK");
+    Answer::Served
+}
+
+fn set_info(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
+    let (option, value) = (args.get(2).unwrap_or_default(), args.get(3).unwrap_or_default());
+    let name = match option.to_ascii_uppercase().as_slice() {
+        b"LIB-NAME" => "LIB-NAME",
+        b"LIB-VER" => "LIB-VER",
+        _ => {
+            let option = String::from_utf8_lossy(option);
+            return fail(out, &format!("ERR Unrecognized option '{option}'"));
+        }
+    };
+    if !printable(value) {
+        return fail(
+            out,
+            &format!("ERR {name} cannot contain spaces, newlines or special characters."),
+        );
+    }
+    write::simple(out, "OK");
+    Answer::Served
+}
+
+fn printable(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+/// HELLO is checked whole before anything of it takes effect, as on a server.
+fn hello(
+    args: &Args<'_>,
+    session: &mut Session,
+    facts: impl FnOnce() -> Facts,
+    out: &mut Vec<u8>,
+) -> Answer {
+    if let Some(version) = args.get(1) {
+        match parse_integer(version) {
+            Some(2) => {}
+            Some(_) => return fail(out, "NOPROTO unsupported protocol version"),
+            None => {
+                return fail(out, "ERR Protocol version is not an integer or out of range");
+            }
+        }
+    }
+    let (mut user, mut name) = (None, None);
+    let mut at = 2;
+    while let Some(option) = args.get(at) {
+        match option.to_ascii_uppercase().as_slice() {
+            b"AUTH" if at + 2 < args.len() => {
+                user = args.get(at + 1);
+                at += 3;
+            }
+            b"SETNAME" if at + 1 < args.len() => {
+                name = args.get(at + 1);
+                at += 2;
+            }
+            _ => {
+                let option = String::from_utf8_lossy(option);
+                return fail(out, &format!("ERR Syntax error in HELLO option '{option}'"));
+            }
+        }
+    }
+    if user.is_some_and(|user| user != b"default") {
+        return fail(out, WRONG_PASSWORD);
+    }
+    if let Some(name) = name {
+        let mut reply = Vec::new();
+        if set_name(name, session, &mut reply) == Answer::Failed {
+            out.extend_from_slice(&reply);
+            return Answer::Failed;
+        }
+    }
+    let facts = facts();
+    write::array_header(out, 14);
+    for (field, value) in [
+        ("server", "redis"),
+        ("version", facts.server_version.as_str()),
+        ("mode", "standalone"),
+        ("role", "master"),
+    ] {
+        write::bulk(out, field.as_bytes());
+        write::bulk(out, value.as_bytes());
+        if field == "version" {
+            write::bulk(out, b"proto");
+            write::integer(out, 2);
+            write::bulk(out, b"id");
+            write::integer(out, session.id as i64);
+        }
+    }
+    write::bulk(out, b"modules");
+    write::array_header(out, 0);
+    Answer::Served
+}
+
+fn parse_integer(digits: &[u8]) -> Option<i64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::Span;
+
+    fn ask(session: &mut Session, local: Local, words: &[&str]) -> (Answer, String) {
+        let mut frame = Vec::new();
+        let mut spans = Vec::new();
+        for word in words {
+            let start = frame.len() as u32;
+            frame.extend_from_slice(word.as_bytes());
+            spans.push(Span { start, end: frame.len() as u32 });
+        }
+        let facts = || Facts {
+            server_version: "7.0.15".into(),
+            process_id: 1,
+            run_id: String::new(),
+            tcp_port: 1,
+            uptime_seconds: 0,
+            connected_clients: 0,
+            commands_processed: 0,
+        };
+        let mut out = Vec::new();
+        let answer = answer(local, &Args::new(&frame, &spans), session, facts, &mut out);
+        (answer, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn answers_are_a_servers() {
+        use Answer::*;
+        let mut session = Session::new(0, 42, 16);
+        for (local, words, answer, reply) in [
+            (Local::Ping, &["PING"][..], Served, "+PONG\r\n"),
+            (Local::Ping, &["PING", "hi"], Served, "$2\r\nhi\r\n"),
+            (Local::Echo, &["ECHO", ""], Served, "$0\r\n\r\n"),
+            (Local::Quit, &["QUIT"], Close, "+OK\r\n"),
+            (Local::Select, &["SELECT", "0"], Served, "+OK\r\n"),
+            (Local::Select, &["SELECT", "x"], Failed, "-ERR invalid DB index\r\n"),
+            (Local::Select, &["SELECT", "1"], Unknown, ""),
+            (Local::ClientId, &["CLIENT", "ID"], Served, ":42\r\n"),
+            (Local::ClientGetname, &["CLIENT", "GETNAME"], Served, "$-1\r\n"),
+            (Local::ClientSetname, &["CLIENT", "SETNAME", "me"], Served, "+OK\r\n"),
+            (Local::ClientGetname, &["CLIENT", "GETNAME"], Served, "$2\r\nme\r\n"),
+            (
+                Local::ClientSetname,
+                &["CLIENT", "SETNAME", "a b"],
+                Failed,
+                "-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+            ),
+            (Local::ClientSetinfo, &["CLIENT", "SETINFO", "lib-name", "x"], Served, "+OK\r\n"),
+            (
+                Local::ClientSetinfo,
+                &["CLIENT", "SETINFO", "LIB-VER", "1 2"],
+                Failed,
+                "-ERR LIB-VER cannot contain spaces, newlines or special characters.\r\n",
+            ),
+            (
+                Local::ClientSetinfo,
+                &["CLIENT", "SETINFO", "X", "1"],
+                Failed,
+                "-ERR Unrecognized option 'X'\r\n",
+            ),
+            (
+                Local::Hello,
+                &["HELLO", "3"],
+                Failed,
+                "-NOPROTO unsupported protocol version\r\n",
+            ),
+            (
+                Local::Hello,
+                &["HELLO", "x"],
+                Failed,
+                "-ERR Protocol version is not an integer or out of range\r\n",
+            ),
+            (
+                Local::Hello,
+                &["HELLO", "2", "AUTH", "x"],
+                Failed,
+                "-ERR Syntax error in HELLO option 'AUTH'\r\n",
+            ),
+            (
+                Local::Auth,
+                &["AUTH", "u", "p"],
+                Failed,
+                "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+            ),
+            (Local::Auth, &["AUTH", "default", "p"], Served, "+OK\r\n"),
+        ] {
+            assert_eq!(ask(&mut session, local, words), (answer, reply.to_owned()), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn hello_tells_what_a_client_needs_and_takes_a_name() {
+        let mut session = Session::new(0, 42, 16);
+        let (answer, reply) =
+            ask(&mut session, Local::Hello, &["HELLO", "2", "SETNAME", "me"]);
+        assert_eq!(answer, Answer::Served);
+        assert_eq!(
+            reply,
+            "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n\
+             $5\r\nproto\r\n:2\r\n$2\r\nid\r\n:42\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n\
+             $4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
+        );
+        assert_eq!(session.name.as_deref(), Some(&b"me"[..]));
+    }
+
+    #[test]
+    fn a_refused_hello_changes_nothing() {
+        let mut session = Session::new(0, 42, 16);
+        let (answer, _) =
+            ask(&mut session, Local::Hello, &["HELLO", "2", "SETNAME", "me", "NONSENSE"]);
+        assert_eq!(answer, Answer::Failed);
+        assert_eq!(session.name, None);
+    }
+}

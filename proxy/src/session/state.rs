@@ -1,0 +1,216 @@
+//! The state of one client.
+
+use super::Flow;
+use crate::metrics::WorkerCells;
+use crate::resp::request::Scanner;
+use crate::slot::Slot;
+
+/// Bytes that the replies in flight of one client may be expected to come to.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// Requests that a client may have in flight before anything is known of its replies.
+const WINDOW_START: u16 = 64;
+
+/// How many requests a client may have in flight. It opens while replies are small and closes
+/// when they are large: pausing a client's requests does not bound the replies that are already
+/// on their way, so a client that stops reading must not have many large ones coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window(u16);
+
+impl Window {
+    /// The window of a new client.
+    pub fn new(requests_max: u16) -> Window {
+        Window(WINDOW_START.min(requests_max))
+    }
+
+    /// How many requests may be in flight.
+    #[inline]
+    pub fn requests(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// A reply of this size was received.
+    #[inline]
+    pub fn learn(&mut self, reply_bytes: usize, requests_max: u16) {
+        let fit = WINDOW_BYTES / (reply_bytes as u32).max(1);
+        if fit >= u32::from(self.0) {
+            if self.0 < requests_max {
+                self.0 += 1;
+            }
+        } else {
+            self.0 = (fit as u16).max(1).min(requests_max);
+        }
+    }
+}
+
+/// Whether a client's connection is coming to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It is not.
+    No,
+    /// It is closed once all that was promised is answered and written; nothing further is read.
+    WhenAnswered,
+}
+
+/// Why a client's connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientEnd {
+    /// It closed its side, or its connection broke.
+    Left,
+    /// It said QUIT.
+    Quit,
+    /// It sent what is no request.
+    ProtocolError,
+    /// It did not read its replies, or stopped in the middle of a large request.
+    Slow,
+    /// This process ends.
+    Drained,
+    /// A reply could not be passed on whole, because its node was lost in the middle, or because
+    /// of a bug of ours.
+    Broken,
+}
+
+impl ClientEnd {
+    /// Counts one client that ended so.
+    pub fn count(self, cells: &WorkerCells) {
+        let counter = match self {
+            ClientEnd::Left => &cells.clients_closed_by_client,
+            ClientEnd::Quit => &cells.clients_closed_quit,
+            ClientEnd::ProtocolError => &cells.clients_closed_protocol_error,
+            ClientEnd::Slow => &cells.clients_closed_slow,
+            ClientEnd::Drained => &cells.clients_closed_drain,
+            ClientEnd::Broken => &cells.clients_closed_error,
+        };
+        counter.add(1);
+    }
+}
+
+/// One client. Small, because most clients are idle most of the time: whatever only a busy
+/// client needs is in its [`Flow`].
+#[derive(Debug)]
+pub struct Session {
+    /// Tells this client from those that had its place in the table before.
+    pub generation: u32,
+    /// Its `CLIENT ID`: unique in the process.
+    pub id: u64,
+    /// What it owns while something is under way; `None` while it is idle.
+    pub flow: Option<Box<Flow>>,
+    /// Where the framing of the request at the front of `flow.input` stands.
+    pub scanner: Scanner,
+    /// How many requests it may have in flight.
+    pub window: Window,
+    /// Bytes of its requests that are not answered.
+    pub in_flight_bytes: usize,
+    /// Slots of its requests that left the straight way and are not settled, one entry a
+    /// request. Nothing further of this client goes to these slots until they are
+    /// (failure-masking contract, §1.4).
+    pub unsettled: Vec<Slot>,
+    /// A large request is under way on a connection of its own: the next request waits for it.
+    pub large_request: bool,
+    /// Bytes that this client has taken of the budget for large requests.
+    pub large_bytes: usize,
+    /// It must wait before more of its input is understood.
+    pub blocked: bool,
+    /// The driver was told not to read from it.
+    pub read_paused: bool,
+    /// The driver knows that there is something to write.
+    pub dirty: bool,
+    /// Whether the connection is coming to its end.
+    pub closing: Closing,
+    /// Why, once it is.
+    pub end: ClientEnd,
+    /// What it called itself by `CLIENT SETNAME`.
+    pub name: Option<Box<[u8]>>,
+}
+
+impl Session {
+    /// A client that has just connected.
+    pub fn new(generation: u32, id: u64, requests_max: u16) -> Session {
+        Session {
+            generation,
+            id,
+            flow: None,
+            scanner: Scanner::default(),
+            window: Window::new(requests_max),
+            in_flight_bytes: 0,
+            unsettled: Vec::new(),
+            large_request: false,
+            large_bytes: 0,
+            blocked: false,
+            read_paused: false,
+            dirty: false,
+            closing: Closing::No,
+            end: ClientEnd::Left,
+            name: None,
+        }
+    }
+
+    /// Requests without a complete reply.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.flow.as_ref().map_or(0, |flow| flow.in_flight())
+    }
+
+    /// A request to `slot` would overtake an earlier one that is not settled.
+    #[inline]
+    pub fn would_overtake(&self, slot: Option<Slot>) -> bool {
+        !self.unsettled.is_empty() && slot.is_some_and(|slot| self.unsettled.contains(&slot))
+    }
+
+    /// A request of this client to `slot` left the straight way.
+    pub fn divert(&mut self, slot: Slot) {
+        self.unsettled.push(slot);
+    }
+
+    /// A diverted request to `slot` was settled.
+    pub fn undivert(&mut self, slot: Slot) {
+        if let Some(at) = self.unsettled.iter().position(|&other| other == slot) {
+            self.unsettled.swap_remove(at);
+            if self.unsettled.is_empty() {
+                self.unsettled = Vec::new();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_client_is_small() {
+        assert!(size_of::<Session>() <= 160, "{} bytes", size_of::<Session>());
+    }
+
+    #[test]
+    fn the_window_opens_for_small_replies_and_closes_for_large_ones() {
+        let mut window = Window::new(1024);
+        assert_eq!(window.requests(), 64);
+        for _ in 0..2000 {
+            window.learn(100, 1024);
+        }
+        assert_eq!(window.requests(), 1024);
+        window.learn(1024 * 1024, 1024);
+        assert_eq!(window.requests(), 8);
+        window.learn(usize::try_from(WINDOW_BYTES).unwrap() * 2, 1024);
+        assert_eq!(window.requests(), 1);
+        window.learn(0, 1024);
+        assert_eq!(window.requests(), 2);
+        assert_eq!(Window::new(4).requests(), 4);
+    }
+
+    #[test]
+    fn a_client_does_not_overtake_itself() {
+        let slot = |n| Slot::new(n).unwrap();
+        let mut session = Session::new(0, 1, 1024);
+        assert!(!session.would_overtake(Some(slot(1))));
+        session.divert(slot(1));
+        session.divert(slot(1));
+        assert!(session.would_overtake(Some(slot(1))));
+        assert!(!session.would_overtake(Some(slot(2))));
+        session.undivert(slot(1));
+        assert!(session.would_overtake(Some(slot(1))), "one of two is still out");
+        session.undivert(slot(1));
+        assert!(!session.would_overtake(Some(slot(1))));
+    }
+}

@@ -1,0 +1,179 @@
+//! The slow way of a request to a node: for all that cannot go straight, because its node has
+//! no connection yet, because it was rejected, lost or parked before, or because it is large.
+
+use super::pool::Gate;
+use super::{Action, NO_POOL, WishReason, Worker};
+use crate::metrics::Outcome;
+use crate::node::{Connection, Kind, Phase, Ticket, Trial};
+use crate::resp::write;
+use crate::routing::{GiveUp, Outcome as Fate, Situation, Verdict, verdict};
+
+const LOST: &str = "the node's connection was lost";
+
+impl Worker {
+    /// Routes a request from scratch and sends it, or lets it wait.
+    pub(super) fn dispatch(&mut self, ticket: Ticket, frame: Vec<u8>) {
+        let pool = match ticket.slot {
+            Some(slot) => self.routes[slot.index()],
+            None => self.any_primary(),
+        };
+        if pool == NO_POOL {
+            self.outbox.wish(WishReason::NoOwner);
+            return self.park_at_slot("no node is known to own the slot", ticket, frame);
+        }
+        self.dispatch_to(pool, ticket, frame, false);
+    }
+
+    /// Sends a request to this node, with ASKING before it if so told, or lets it wait there.
+    pub(super) fn dispatch_to(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, asking: bool) {
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else {
+            return self.park_at_slot("its node has left the cluster", ticket, frame);
+        };
+        if !node.is_open() && ticket.trial != Trial::Node {
+            if asking {
+                // The node that takes the slot over is away: again from the owner.
+                return self.park_at_slot("the node that takes the slot over is away", ticket, frame);
+            }
+            return self.park_at_node(pool, ticket, frame);
+        }
+        if frame.len() > self.settings.large_request {
+            return self.dispatch_large(pool, ticket, frame);
+        }
+        let shared = match node.shared {
+            Some(shared) => shared,
+            None => self.open(pool, Kind::Shared),
+        };
+        let Some(connection) = self.connections.get_mut(shared as usize) else { return };
+        if connection.unsent_bytes() > self.settings.park_max_bytes {
+            self.abandon_trial(pool, &ticket);
+            return self.refuse_overloaded(&ticket, "too much is queued at a node that is slow");
+        }
+        if asking {
+            connection.push_asking(ticket, &frame);
+        } else {
+            connection.push(ticket, &frame);
+        }
+        self.touch(shared);
+        if let Some(node) = self.pools.get(usize::from(pool)) {
+            node.cells.requests_total.add(1);
+        }
+    }
+
+    /// There is something to write on a node connection.
+    pub(super) fn touch(&mut self, index: u32) {
+        if let Some(connection) = self.connections.get_mut(index as usize)
+            && !connection.dirty
+            && !matches!(connection.phase, Phase::Dialing)
+        {
+            connection.dirty = true;
+            self.outbox.dirty_nodes.push(index);
+        }
+    }
+
+    /// Opens a connection to a node and has it dialed.
+    pub(super) fn open(&mut self, pool: u16, kind: Kind) -> u32 {
+        let index = self.connections.insert(Connection::dialing(pool, kind, self.now)) as u32;
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            match kind {
+                Kind::Shared => node.shared = Some(index),
+                Kind::Dedicated => node.extra.push(index),
+            }
+            node.cells.connections.add(1);
+            node.cells.dials.add(1);
+            let endpoint = node.endpoint.clone();
+            self.outbox.push(Action::Dial { connection: index, endpoint });
+        }
+        index
+    }
+
+    /// Closes a connection that has nothing on it, or whose requests were taken off.
+    pub(super) fn close_connection(&mut self, index: u32) -> Option<Connection> {
+        let connection = self.connections.try_remove(index as usize)?;
+        self.outbox.push(Action::CloseNode { connection: index });
+        self.forget_connection(index, &connection);
+        Some(connection)
+    }
+
+    /// Takes a connection that is no more out of its pool.
+    pub(super) fn forget_connection(&mut self, index: u32, connection: &Connection) {
+        let pool = usize::from(connection.pool);
+        let Some(node) = self.pools.get_mut(pool) else { return };
+        node.cells.connections.sub(1);
+        if node.shared == Some(index) {
+            node.shared = None;
+        }
+        node.extra.retain(|&other| other != index);
+        node.idle.retain(|&(other, _)| other != index);
+        if node.is_dead() {
+            self.pools.remove(pool);
+        }
+    }
+
+    /// A request that was lost with its connection: again, or the truth about it.
+    pub(super) fn after_loss(&mut self, pool: u16, mut ticket: Ticket, frame: Vec<u8>, sent: bool) {
+        let fate = if sent { Fate::Unknown } else { Fate::NotSent };
+        let situation = Situation {
+            replayable: ticket.replayable,
+            forgeable: ticket.forgeable,
+            target_known: false,
+            target_tried: false,
+        };
+        match verdict(&fate, situation) {
+            Verdict::GiveUp(GiveUp::Unknown) => {
+                self.trial_back(ticket.trial, pool, ticket.slot, false);
+                self.give_up_unknown(&ticket, LOST);
+            }
+            _ => {
+                let counter = if sent {
+                    &self.cells.replays_read_replayed
+                } else {
+                    &self.cells.replays_not_sent
+                };
+                counter.add(1);
+                self.divert(&mut ticket);
+                match ticket.trial {
+                    Trial::Slot => self.park_at_slot(LOST, ticket, frame),
+                    Trial::Node => self.park_at_node(pool, ticket, frame),
+                    Trial::No => self.dispatch(ticket, frame),
+                }
+            }
+        }
+    }
+
+    /// The answer to a request that may have been executed and must not be sent again.
+    pub(super) fn give_up_unknown(&mut self, ticket: &Ticket, why: &str) {
+        self.cells.unknown_results.add(1);
+        let slot = ticket.slot.map_or_else(String::new, |slot| format!(" (slot {slot})"));
+        let mut reply = Vec::new();
+        write::error(
+            &mut reply,
+            format!(
+                "UNKNOWNRESULT sent, reply lost: {why}{slot}; the command may have been executed"
+            ),
+        );
+        self.clients.settle(ticket, &reply, Outcome::Unknown, self.now);
+    }
+
+    /// A request that was to try the way will not: another one will, after a while.
+    pub(super) fn abandon_trial(&mut self, pool: u16, ticket: &Ticket) {
+        match ticket.trial {
+            Trial::No => {}
+            Trial::Node => self.shut_gate(pool, "the node does not serve yet"),
+            Trial::Slot => self.trial_back(Trial::Slot, pool, ticket.slot, false),
+        }
+    }
+
+    /// A node is away or does not serve: those that come wait, one tries again later.
+    pub(super) fn shut_gate(&mut self, pool: u16, trouble: &'static str) {
+        let random = (self.around.random)();
+        let now = self.now;
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            let already_shut = matches!(node.gate, Gate::Closed { trying: false, .. });
+            if !already_shut {
+                let delay = node.backoff.delay(random);
+                node.close_gate(trouble, now, delay);
+                node.lot.trouble = trouble;
+            }
+        }
+    }
+}

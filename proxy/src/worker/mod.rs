@@ -1,0 +1,198 @@
+//! The heart: joins clients, node connections, the parking lots and deadlines. It has no I/O
+//! and no clock: it takes bytes, events and the time, and gives back which clients and nodes
+//! have bytes to write, whom to dial or close, and when to be woken.
+//!
+//! What a driver does in one turn:
+//! 1. tells what happened: [`Worker::client_bytes`], [`Worker::node_bytes`], [`Worker::tick`] …
+//! 2. calls [`Worker::settle_turn`], which lets clients go on that had to wait;
+//! 3. writes: [`Worker::take_dirty_node`] and [`Worker::take_dirty_client`] until they are empty,
+//!    telling how much the kernel accepted;
+//! 4. carries out the actions ([`Worker::take_action`]); starts again at 2 if there was anything.
+//! 5. sleeps until something happens or [`Worker::next_wake`].
+
+mod clients;
+mod dispatch;
+mod large;
+mod lots;
+mod nodes;
+mod outbox;
+mod pool;
+mod requests;
+mod settings;
+mod settle;
+mod topology;
+
+#[cfg(test)]
+mod tests;
+
+pub use outbox::{Action, WishReason};
+pub use settings::{Credentials, Settings};
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use crate::metrics::{NodeCells, WorkerCells};
+use crate::node::Connection;
+use crate::resp::Span;
+use crate::session::{ClientEnd, Facts};
+use crate::slot::Slot;
+use crate::time::Moment;
+use crate::topology::Topology;
+use lots::{Lot, Parking};
+use outbox::Outbox;
+use pool::Pool;
+use requests::LargeReads;
+use settle::Clients;
+
+/// "No pool" in a table of pool indices.
+const NO_POOL: u16 = u16::MAX;
+
+/// What a worker needs from the process around it.
+pub struct Surroundings {
+    /// What INFO and HELLO tell.
+    pub facts: Box<dyn Fn() -> Facts + Send>,
+    /// Makes the metric cells of a node that was not known before, by its `host:port`.
+    pub node_cells: Box<dyn Fn(&str) -> Arc<NodeCells> + Send>,
+    /// A number in 0..1, for jitter.
+    pub random: Box<dyn FnMut() -> f64 + Send>,
+}
+
+/// One worker: its clients and node connections are its own.
+pub struct Worker {
+    settings: Settings,
+    around: Surroundings,
+    cells: Arc<WorkerCells>,
+    /// The moment of the event that is being handled.
+    now: Moment,
+    clients: Clients,
+    connections: Slab<Connection>,
+    pools: Slab<Pool>,
+    /// Slot → pool of its owner: the topology's primaries with what redirects have taught since.
+    routes: Box<[u16; Slot::COUNT]>,
+    topology: Arc<Topology>,
+    /// Requests that wait for a slot; those that wait for a node are in its pool.
+    lots: HashMap<Slot, Lot>,
+    parking: Parking,
+    large_reads: LargeReads,
+    outbox: Outbox,
+    /// Where the arguments of the request at hand lie; kept to keep its memory.
+    spans: Vec<Span>,
+    /// An inline request as an array; kept to keep its memory.
+    inline: Vec<u8>,
+    /// The number of the next request: its place in the order of all.
+    next_arrival: u64,
+    draining: bool,
+}
+
+impl Worker {
+    /// A worker without clients and without a topology: requests wait until
+    /// [`Worker::topology_changed`] brings one.
+    pub fn new(settings: Settings, around: Surroundings, cells: Arc<WorkerCells>) -> Worker {
+        Worker {
+            clients: Clients::new(Arc::clone(&cells), settings.requests_max, settings.output_pause),
+            settings,
+            around,
+            cells,
+            now: Moment::default(),
+            connections: Slab::new(),
+            pools: Slab::new(),
+            routes: Box::new([NO_POOL; Slot::COUNT]),
+            topology: Arc::new(Topology::empty()),
+            lots: HashMap::new(),
+            parking: Parking::default(),
+            large_reads: LargeReads::default(),
+            outbox: Outbox::default(),
+            spans: Vec::new(),
+            inline: Vec::new(),
+            next_arrival: 0,
+            draining: false,
+        }
+    }
+
+    /// How long a request may wait, over all attempts, from now on.
+    pub fn set_mask_deadline(&mut self, deadline: std::time::Duration) {
+        self.settings.mask_deadline = deadline;
+    }
+
+    /// The next thing for the driver to do apart from writing.
+    pub fn take_action(&mut self) -> Option<Action> {
+        self.outbox.actions.pop_front()
+    }
+
+    /// A node connection that has something to write; the driver tries all of it and says by
+    /// [`Worker::node_wrote`] how much went out.
+    pub fn take_dirty_node(&mut self) -> Option<u32> {
+        while let Some(index) = self.outbox.dirty_nodes.pop() {
+            if let Some(connection) = self.connections.get_mut(index as usize) {
+                connection.dirty = false;
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// A client that has something to write, as [`Worker::take_dirty_node`].
+    pub fn take_dirty_client(&mut self) -> Option<u32> {
+        self.clients.take_dirty()
+    }
+
+    /// Whether anything is left to write or to do in this turn.
+    pub fn has_work(&self) -> bool {
+        !self.outbox.dirty_nodes.is_empty()
+            || !self.outbox.actions.is_empty()
+            || self.clients.has_work()
+    }
+
+    /// Clients connected to this worker.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Stops taking in anything new: clients without anything under way are closed now, the
+    /// others once what they were promised is answered.
+    pub fn drain(&mut self, now: Moment) {
+        self.now = now;
+        self.draining = true;
+        for index in self.clients.indices() {
+            self.end_client(index, ClientEnd::Drained);
+        }
+    }
+
+    /// Lets clients go on that had to wait for something that has happened in this turn.
+    pub fn settle_turn(&mut self) {
+        while let Some(client) = self.clients.take_large_done() {
+            self.release_large_read(client);
+        }
+        while let Some(index) = self.clients.take_resumable() {
+            self.resume_client(index);
+        }
+    }
+
+    /// When [`Worker::tick`] wants to be called, if nothing happens before.
+    pub fn next_wake(&self) -> Option<Moment> {
+        let waiting = [self.next_parking_event(), self.next_large_event()];
+        waiting.into_iter().flatten().min()
+    }
+
+    /// Brings the gauges up to date; the driver calls it about once a second.
+    pub fn publish_gauges(&mut self) {
+        for (index, node) in &self.pools {
+            let in_flight: usize = self
+                .connections
+                .iter()
+                .filter(|(_, connection)| usize::from(connection.pool) == index)
+                .map(|(_, connection)| connection.in_flight())
+                .sum();
+            node.cells.in_flight.set(in_flight as u64);
+        }
+    }
+
+    /// Time has passed: tries again what waited, ends what waited too long.
+    pub fn tick(&mut self, now: Moment) {
+        self.now = now;
+        self.tick_parking();
+        self.tick_large();
+    }
+}

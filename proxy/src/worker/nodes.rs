@@ -1,0 +1,437 @@
+//! What a driver tells about node connections: they open, answer, take what is written, break.
+
+use std::time::Duration;
+
+use super::pool::Gate;
+use super::{WishReason, Worker};
+use crate::metrics::Outcome;
+use crate::node::{Expected, HandshakeStep, Phase, Stream, Ticket, Trial};
+use crate::resp::reply::{Kind, Progress};
+use crate::routing::{
+    Outcome as Fate, Place, Rejection, Situation, Verdict, outcome_of_error, verdict,
+};
+use crate::time::Moment;
+use crate::topology::{Endpoint, Redirect};
+
+/// A connection that breaks earlier than this after its handshake counts as a failed dial: a
+/// node that accepts and closes must not be dialed as fast as it does so.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// A request is sent around at most so often before it waits.
+const HOPS_MAX: u8 = 4;
+
+impl Worker {
+    /// The driver has opened this connection.
+    pub fn node_connected(&mut self, index: u32, now: Moment) {
+        self.now = now;
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let credentials = self.settings.credentials.as_ref();
+        connection.greet(credentials.map(|c| (c.user.as_bytes(), c.password.as_bytes())));
+        self.touch(index);
+    }
+
+    /// What can be written to a node now.
+    #[inline]
+    pub fn node_output(&self, index: u32) -> &[u8] {
+        self.connections.get(index as usize).map_or(&[], |connection| connection.output())
+    }
+
+    /// The kernel accepted this many bytes of [`Worker::node_output`].
+    #[inline]
+    pub fn node_wrote(&mut self, index: u32, len: usize) {
+        self.cells.node_bytes_out.add(len as u64);
+        if let Some(connection) = self.connections.get_mut(index as usize) {
+            connection.wrote(len);
+        }
+    }
+
+    /// Whether the driver may read from this connection.
+    #[inline]
+    pub fn reads_node(&self, index: u32) -> bool {
+        self.connections.get(index as usize).is_some_and(|connection| !connection.read_paused)
+    }
+
+    /// Bytes were read from a node.
+    pub fn node_bytes(&mut self, index: u32, bytes: &[u8], now: Moment) {
+        self.now = now;
+        self.cells.node_bytes_in.add(bytes.len() as u64);
+        self.read_replies(index, bytes);
+    }
+
+    /// The loop over the replies in a read. The fast path is a reply that is whole in `chunk` and
+    /// no error: it is found in place and copied once, into its client's output.
+    pub(super) fn read_replies(&mut self, index: u32, mut chunk: &[u8]) {
+        while !chunk.is_empty() {
+            let Some(connection) = self.connections.get_mut(index as usize) else { return };
+            if connection.stream != Stream::Whole {
+                let used = self.stream_bytes(index, chunk);
+                chunk = &chunk[used..];
+                continue;
+            }
+            match connection.scanner.feed(chunk) {
+                Progress::Complete { used, kind } => {
+                    let (reply, rest) = chunk.split_at(used);
+                    chunk = rest;
+                    if connection.partial.is_empty() {
+                        self.reply(index, kind, reply);
+                    } else {
+                        let mut whole = std::mem::take(&mut connection.partial);
+                        whole.extend_from_slice(reply);
+                        self.reply(index, kind, &whole);
+                        if let Some(connection) = self.connections.get_mut(index as usize) {
+                            connection.partial = whole;
+                            connection.clear_partial();
+                        }
+                    }
+                }
+                Progress::More => {
+                    connection.partial.extend_from_slice(chunk);
+                    connection.progress = self.now;
+                    let announced =
+                        connection.partial.len() as u64 + connection.scanner.missing_bytes();
+                    if announced > self.settings.large_reply as u64 {
+                        self.begin_large_reply(index);
+                    }
+                    return;
+                }
+                Progress::Bad(why) => return self.bad_node(index, &why.to_string()),
+            }
+        }
+    }
+
+    /// One whole reply.
+    #[inline]
+    fn reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if let Phase::Handshaking(_) = connection.phase {
+            return self.handshake_reply(index, kind, reply);
+        }
+        if kind == Kind::Push {
+            return self.cells.pushes_swallowed.add(1);
+        }
+        match connection.head() {
+            Some(Expected::Request(ticket)) if kind != Kind::Error && ticket.trial == Trial::No => {
+                if let Some(Expected::Request(ticket)) = connection.pop() {
+                    let retires = connection.retiring;
+                    self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
+                    self.watch_output(&ticket);
+                    if retires || self.is_dedicated(index) {
+                        self.after_extra(index);
+                    }
+                }
+            }
+            Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
+            Some(Expected::Asking) => drop(connection.pop()),
+            None => self.bad_node(index, "it sent a reply that nobody asked for"),
+        }
+    }
+
+    /// A reply that is an error, or the answer to a request that tried the way for others.
+    fn odd_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let pool = connection.pool;
+        let frame = connection.head_frame().to_vec();
+        let Some(Expected::Request(ticket)) = connection.pop() else { return };
+        if kind == Kind::Error {
+            self.error_reply(pool, ticket, frame, reply);
+        } else {
+            let (trial, slot) = (ticket.trial, ticket.slot);
+            self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
+            self.watch_output(&ticket);
+            self.trial_back(trial, pool, slot, true);
+        }
+        self.after_extra(index);
+    }
+
+    /// An error: the client's, or the beginning of another attempt.
+    fn error_reply(&mut self, pool: u16, mut ticket: Ticket, frame: Vec<u8>, reply: &[u8]) {
+        let text = reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end();
+        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable);
+        let target = match fate {
+            Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, &to),
+            _ => None,
+        };
+        let tried = target == Some(pool)
+            || target == Some(ticket.previous)
+            || ticket.hops >= HOPS_MAX;
+        let verdict = verdict(
+            &fate,
+            Situation {
+                replayable: ticket.replayable,
+                forgeable: ticket.forgeable,
+                target_known: target.is_some(),
+                target_tried: tried,
+            },
+        );
+        if let Fate::Rejected(rejection) = &fate {
+            self.note_rejection(pool, rejection, target);
+        }
+        // Whatever is not a refusal of the node as a whole shows that the node is there.
+        let trial = ticket.trial;
+        let node_serves = !matches!(verdict, Verdict::Park(Place::Node));
+        if trial == Trial::Node {
+            ticket.trial = Trial::No;
+            self.trial_back(trial, pool, ticket.slot, node_serves);
+        }
+        match verdict {
+            Verdict::Deliver => {
+                self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
+                self.watch_output(&ticket);
+                self.trial_back(ticket.trial, pool, ticket.slot, true);
+            }
+            Verdict::Follow { asking } => {
+                self.cells.replays_rejected.add(1);
+                self.divert(&mut ticket);
+                ticket.hops += 1;
+                ticket.previous = pool;
+                match target {
+                    Some(target) => self.dispatch_to(target, ticket, frame, asking),
+                    None => self.dispatch(ticket, frame),
+                }
+            }
+            Verdict::Park(Place::Slot) => {
+                self.cells.replays_rejected.add(1);
+                self.park_at_slot("the slot is on its way to another node", ticket, frame);
+            }
+            Verdict::Park(Place::Node) => {
+                self.cells.replays_rejected.add(1);
+                if ticket.trial == Trial::Slot {
+                    self.trial_back(Trial::Slot, pool, ticket.slot, false);
+                }
+                self.shut_gate(pool, trouble(&fate));
+                self.park_at_node(pool, ticket, frame);
+            }
+            Verdict::Resend => self.dispatch(ticket, frame),
+            Verdict::GiveUp(_) => self.give_up_unknown(&ticket, "the node's connection was lost"),
+        }
+    }
+
+    /// The pool of the node that a redirect names, if a view of a known node lists it.
+    fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
+        let from = &self.pools.get(usize::from(answered_by))?.endpoint;
+        let to: Endpoint = redirect.endpoint(from)?;
+        let node = self.topology.node_by_endpoint(&to.host, to.port)?;
+        self.pool_of(&self.topology.node(node).id)
+    }
+
+    /// Counts a rejection and learns from it.
+    fn note_rejection(&mut self, pool: u16, rejection: &Rejection<'_>, target: Option<u16>) {
+        let node = self.pools.get(usize::from(pool));
+        let cells = &self.cells;
+        match rejection {
+            Rejection::Moved(to) => {
+                cells.redirects_moved.add(1);
+                if let Some(node) = node {
+                    node.cells.moved.add(1);
+                }
+                match target {
+                    Some(target) if self.routes[to.slot.index()] == target => {}
+                    Some(target) => {
+                        self.routes[to.slot.index()] = target;
+                        self.divert_in_flight(|slot| slot == to.slot);
+                        self.outbox.wish(WishReason::Moved);
+                    }
+                    None => self.outbox.wish(WishReason::UnknownNode),
+                }
+            }
+            Rejection::Ask(_) => {
+                cells.redirects_ask.add(1);
+                if let Some(node) = node {
+                    node.cells.ask.add(1);
+                }
+                if target.is_none() {
+                    self.outbox.wish(WishReason::UnknownNode);
+                }
+            }
+            Rejection::TryAgain => {
+                cells.redirects_tryagain.add(1);
+                if let Some(node) = node {
+                    node.cells.tryagain.add(1);
+                }
+            }
+            Rejection::SlotNotServed => {
+                cells.redirects_clusterdown.add(1);
+                self.outbox.wish(WishReason::NoOwner);
+            }
+            Rejection::ClusterDown => {
+                cells.redirects_clusterdown.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::Loading => {
+                cells.redirects_loading.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::MasterDown => {
+                cells.redirects_masterdown.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::ReadOnly => {
+                cells.redirects_readonly.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::NoAuth => {
+                // The handshake is repeated on a new connection; this one only finishes.
+                self.retire_shared(pool);
+            }
+        }
+    }
+
+    fn handshake_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let Phase::Handshaking(handshake) = &mut connection.phase else { return };
+        if kind == Kind::Push {
+            return;
+        }
+        match handshake.reply(reply) {
+            HandshakeStep::More => {}
+            HandshakeStep::Ready => {
+                let identity = std::mem::take(&mut handshake.identity);
+                self.handshake_done(index, identity);
+            }
+            HandshakeStep::Refused(error) => {
+                let pool = usize::from(connection.pool);
+                if let Some(node) = self.pools.get(pool) {
+                    tracing::warn!(node = %node.endpoint, %error, "the node does not let us in");
+                }
+                self.drop_connection(index, true);
+            }
+        }
+    }
+
+    fn handshake_done(&mut self, index: u32, identity: crate::node::Identity) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let pool = connection.pool;
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        if identity.node_id.as_deref().is_some_and(|id| id != node.id.as_str()) {
+            tracing::warn!(
+                node = %node.endpoint, expected = %node.id, found = ?identity.node_id,
+                "another node answers at this address"
+            );
+            return self.drop_connection(index, true);
+        }
+        connection.ready(identity, now);
+        if let Gate::Closed { trying: false, next_try } = &mut node.gate {
+            *next_try = now; // it is there: those that wait may try at once
+        }
+        self.touch(index);
+        self.tick_parking();
+    }
+
+    /// The connection could not be opened, or broke, or the node closed it.
+    pub fn node_lost(&mut self, index: u32, now: Moment) {
+        self.now = now;
+        self.drop_connection(index, false);
+    }
+
+    /// A node sent what cannot be understood: which reply belongs to whom is not guessed.
+    #[cold]
+    pub(super) fn bad_node(&mut self, index: u32, why: &str) {
+        if let Some(connection) = self.connections.get(index as usize)
+            && let Some(node) = self.pools.get(usize::from(connection.pool))
+        {
+            tracing::warn!(node = %node.endpoint, why, "bad bytes from a node; its connection is closed");
+        }
+        self.drop_connection(index, true);
+    }
+
+    /// Takes a broken connection away and settles what was on it by what is known of each
+    /// request. `close` tells the driver to close the socket, which it has not done itself.
+    fn drop_connection(&mut self, index: u32, close: bool) {
+        let Some(connection) = self.connections.try_remove(index as usize) else { return };
+        let pool = connection.pool;
+        let ready = matches!(connection.phase, Phase::Ready);
+        let short = self.now.since(connection.ready_since) < SHORT_LIFE;
+        if close {
+            self.outbox.push(super::Action::CloseNode { connection: index });
+        }
+        if let Some(node) = self.pools.get(usize::from(pool)) {
+            let counter = if ready { &node.cells.lost } else { &node.cells.dial_failures };
+            counter.add(1);
+            let trying = matches!(node.gate, Gate::Closed { trying: true, .. });
+            if !ready || short || trying {
+                let trouble = if ready { "its node closes connections" } else { "its node cannot be reached" };
+                self.shut_gate(pool, trouble);
+            }
+        }
+        self.outbox.wish(WishReason::ConnectionLost);
+        let large = (connection.stream == Stream::Flowing).then(|| connection.head_client());
+        self.forget_connection(index, &connection);
+        for (at, (ticket, frame, sent)) in connection.lose().requests.into_iter().enumerate() {
+            match (at, large.flatten()) {
+                // A reply of which a part was passed on cannot be taken back.
+                (0, Some(client)) if self.clients.find(client).is_some() => {
+                    self.break_client(client.index);
+                }
+                _ => self.after_loss(pool, ticket, frame, sent),
+            }
+        }
+        self.feed_large_queue(pool);
+    }
+
+    /// Nothing more is added to the pool's shared connection; a new one is opened when needed.
+    pub(super) fn retire_shared(&mut self, pool: u16) {
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        let Some(shared) = node.shared.take() else { return };
+        node.extra.push(shared);
+        let Some(connection) = self.connections.get_mut(shared as usize) else { return };
+        connection.retiring = true;
+        let mut in_flight: Vec<&mut Ticket> = connection.tickets_mut().collect();
+        for ticket in &mut in_flight {
+            if !ticket.diverted
+                && let Some(slot) = ticket.slot
+                && let Some(session) = self.clients.find(ticket.client)
+            {
+                ticket.diverted = true;
+                session.divert(slot);
+            }
+        }
+        self.after_extra(shared);
+    }
+
+    /// Requests in flight to slots that have another way from now on: their clients send nothing
+    /// further there before these are settled, or it would overtake them.
+    pub(super) fn divert_in_flight(&mut self, moved: impl Fn(crate::slot::Slot) -> bool) {
+        for (_, connection) in &mut self.connections {
+            for ticket in connection.tickets_mut() {
+                if !ticket.diverted
+                    && let Some(slot) = ticket.slot
+                    && moved(slot)
+                    && let Some(session) = self.clients.find(ticket.client)
+                {
+                    ticket.diverted = true;
+                    session.divert(slot);
+                }
+            }
+        }
+    }
+
+    /// The pool of the node with this identity.
+    pub(super) fn pool_of(&self, id: &crate::topology::NodeId) -> Option<u16> {
+        self.pools.iter().find(|(_, node)| node.id == *id).map(|(index, _)| index as u16)
+    }
+
+    /// A client whose output grew past its bound does not read: it is closed.
+    #[inline]
+    fn watch_output(&mut self, ticket: &Ticket) {
+        let max = self.settings.output_max;
+        if let Some(session) = self.clients.find(ticket.client)
+            && session.flow.as_ref().is_some_and(|flow| flow.reply_bytes() > max)
+        {
+            self.close_slow(ticket.client.index);
+        }
+    }
+}
+
+/// What a rejection says about the node, in words.
+fn trouble(fate: &Fate<'_>) -> &'static str {
+    match fate {
+        Fate::Rejected(Rejection::ClusterDown) => "its node says that the cluster is down",
+        Fate::Rejected(Rejection::Loading) => "its node is loading its data",
+        Fate::Rejected(Rejection::MasterDown) => "its node has lost its primary",
+        Fate::Rejected(Rejection::ReadOnly) => "its node was demoted",
+        Fate::Rejected(Rejection::NoAuth) => "its node does not know who slotway is",
+        _ => "its node does not serve",
+    }
+}
+

@@ -1,0 +1,88 @@
+//! What a worker wants from its driver.
+
+use std::collections::VecDeque;
+
+use crate::topology::Endpoint;
+
+/// Something for the driver to do, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a connection to this endpoint; tell by `node_connected` or `node_lost`.
+    Dial {
+        /// The connection's index.
+        connection: u32,
+        /// Where to.
+        endpoint: Endpoint,
+    },
+    /// Close this node connection; its index may be used again at once.
+    CloseNode {
+        /// The connection's index.
+        connection: u32,
+    },
+    /// Read from this node connection again: it was paused.
+    ReadNode {
+        /// The connection's index.
+        connection: u32,
+    },
+    /// Close this client; its index may be used again at once.
+    CloseClient {
+        /// The client's index.
+        client: u32,
+    },
+    /// Read from this client again: it was paused.
+    ReadClient {
+        /// The client's index.
+        client: u32,
+    },
+    /// Something suggests that the topology has changed.
+    Refresh(WishReason),
+}
+
+/// Why a worker wishes the topology to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WishReason {
+    /// A node said MOVED.
+    Moved,
+    /// A redirect named a node that no view lists.
+    UnknownNode,
+    /// A connection was lost or could not be opened.
+    ConnectionLost,
+    /// A node said CLUSTERDOWN, LOADING, READONLY or the like.
+    NotServing,
+    /// No node owns the slot of a request.
+    NoOwner,
+}
+
+impl WishReason {
+    /// The reason in words, for logs.
+    pub fn text(self) -> &'static str {
+        match self {
+            WishReason::Moved => "a node answered MOVED",
+            WishReason::UnknownNode => "a redirect named an unknown node",
+            WishReason::ConnectionLost => "a node connection was lost",
+            WishReason::NotServing => "a node does not serve",
+            WishReason::NoOwner => "a slot has no owner",
+        }
+    }
+}
+
+/// What has gathered for the driver in this turn.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) dirty_nodes: Vec<u32>,
+    pub(super) actions: VecDeque<Action>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// A wish is said once a turn.
+    pub(super) fn wish(&mut self, reason: WishReason) {
+        let wish = Action::Refresh(reason);
+        if !self.actions.contains(&wish) {
+            self.actions.push_back(wish);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! One node of the cluster as a worker knows it: its connections, whether requests may go to it
+//! now, and those that wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lots::Lot;
+use crate::metrics::NodeCells;
+use crate::node::Backoff;
+use crate::time::Moment;
+use crate::topology::{Endpoint, NodeId};
+
+/// Whether requests may go to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// They may.
+    Open,
+    /// It is away or does not serve: one request (or a dial) tries, the others wait.
+    Closed {
+        /// When the next one may try.
+        next_try: Moment,
+        /// One is trying now.
+        trying: bool,
+    },
+}
+
+/// One node.
+pub(super) struct Pool {
+    /// Its identity in the cluster.
+    pub(super) id: NodeId,
+    /// Where to dial it.
+    pub(super) endpoint: Endpoint,
+    /// It is in the current topology.
+    pub(super) listed: bool,
+    /// The connection that all clients share, once opened.
+    pub(super) shared: Option<u32>,
+    /// Its other open connections: dedicated ones and those that only finish what they have.
+    pub(super) extra: Vec<u32>,
+    /// Dedicated connections that have nothing to do, with the moment since when.
+    pub(super) idle: Vec<(u32, Moment)>,
+    /// Large requests that wait for a connection of their own.
+    pub(super) large_queue: Lot,
+    /// Whether requests may go to it.
+    pub(super) gate: Gate,
+    /// How long to wait between attempts.
+    pub(super) backoff: Backoff,
+    /// Requests that wait for it.
+    pub(super) lot: Lot,
+    /// What is counted about it.
+    pub(super) cells: Arc<NodeCells>,
+    /// Why it was last found away or not serving, in words.
+    pub(super) trouble: &'static str,
+}
+
+impl Pool {
+    pub(super) fn new(id: NodeId, endpoint: Endpoint, cells: Arc<NodeCells>) -> Pool {
+        Pool {
+            id,
+            endpoint,
+            listed: true,
+            shared: None,
+            extra: Vec::new(),
+            idle: Vec::new(),
+            large_queue: Lot::default(),
+            gate: Gate::Open,
+            backoff: Backoff::default(),
+            lot: Lot::default(),
+            cells,
+            trouble: "",
+        }
+    }
+
+    /// Requests may go to it without asking further.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.gate == Gate::Open
+    }
+
+    /// It is away or does not serve: others wait from now on. The next attempt is not before
+    /// `delay` has passed, unless the gate was closed already.
+    pub(super) fn close_gate(&mut self, trouble: &'static str, now: Moment, delay: Duration) {
+        self.trouble = trouble;
+        self.gate = Gate::Closed { next_try: now + delay, trying: false };
+    }
+
+    /// Nothing holds it any more: no connection, nobody waits, the topology does not list it.
+    pub(super) fn is_dead(&self) -> bool {
+        !self.listed
+            && self.shared.is_none()
+            && self.extra.is_empty()
+            && self.lot.is_empty()
+            && self.large_queue.is_empty()
+    }
+}

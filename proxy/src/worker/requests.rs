@@ -1,0 +1,209 @@
+//! From a client's bytes to requests, and from a request to the node that executes it.
+
+use super::{NO_POOL, Worker};
+use crate::command::{self, Class, Refusal, Row};
+use crate::metrics::Outcome;
+use crate::node::{ClientKey, Phase, Ticket, Trial};
+use crate::resp::request::{Frame, canonical_inline};
+use crate::resp::{Args, write};
+use crate::routing::{Plan, plan};
+use crate::session::{self, Answer, ClientEnd, Closing};
+use crate::slot::Slot;
+
+pub(super) use super::large::LargeReads;
+
+/// What became of a request that was understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It was taken: sent, queued, answered or refused.
+    Taken,
+    /// The client has to wait; the request is understood again later.
+    Later,
+}
+
+impl Worker {
+    /// Takes as many requests out of `input` as the client may have under way, and returns how
+    /// many bytes they were. What is left stays the client's.
+    pub(super) fn understand(&mut self, index: u32, input: &[u8]) -> usize {
+        let mut used = 0;
+        let mut spans = std::mem::take(&mut self.spans);
+        while used < input.len() {
+            let Some(session) = self.clients.get(index) else { break };
+            if session.closing != Closing::No {
+                break;
+            }
+            let rest = &input[used..];
+            match session.scanner.scan(rest, &self.settings.limits, &mut spans) {
+                Frame::Request { len } => {
+                    match self.request(index, &Args::new(&rest[..len], &spans)) {
+                        Step::Taken => used += len,
+                        Step::Later => break,
+                    }
+                }
+                Frame::Inline { len } => {
+                    let mut inline = std::mem::take(&mut self.inline);
+                    let step = match canonical_inline(&rest[..len], &mut inline, &mut spans) {
+                        // Nothing but quotes around nothing is still an argument, so there is
+                        // always a first word here.
+                        Ok(()) => self.request(index, &Args::new(&inline, &spans)),
+                        Err(error) => {
+                            self.refuse_protocol(index, &error);
+                            Step::Taken
+                        }
+                    };
+                    self.inline = inline;
+                    match step {
+                        Step::Taken => used += len,
+                        Step::Later => break,
+                    }
+                }
+                Frame::Nothing { len } => used += len,
+                Frame::Partial => {
+                    self.partial_request(index);
+                    break;
+                }
+                Frame::Refused(error) => {
+                    self.refuse_protocol(index, &error);
+                    break;
+                }
+            }
+        }
+        spans.clear();
+        spans.shrink_to(1024);
+        self.spans = spans;
+        used
+    }
+
+    /// One request. The fast path of everything: a routed command whose node is there, of a
+    /// client that has nothing to wait for, costs one table lookup for the command, one for the
+    /// slot, one copy of its bytes and two queue entries.
+    fn request(&mut self, index: u32, args: &Args<'_>) -> Step {
+        let len = args.frame().len();
+        let Some(session) = self.clients.get_with_flow(index) else { return Step::Taken };
+        let Some(flow) = &mut session.flow else { return Step::Taken };
+        if flow.in_flight() >= session.window.requests()
+            || (session.in_flight_bytes + len > self.settings.request_bytes_max
+                && session.in_flight_bytes > 0)
+            || flow.reply_bytes() > self.settings.output_pause
+            || session.large_request
+        {
+            session.blocked = true;
+            return Step::Later;
+        }
+        let (row, slot) = match plan(args) {
+            Plan::Slot(row, slot) => (row, Some(slot)),
+            Plan::AnyPrimary(row) => (row, None),
+            Plan::Local(row, local) => return self.local(index, row, local, args),
+            Plan::CrossSlot(row) => return self.refuse_cross_slot(index, row),
+            Plan::Refuse(refusal) => return self.refuse(index, &refusal, args),
+        };
+        let alone = flow.in_flight() == 0;
+        if session.would_overtake(slot) || (len > self.settings.large_request && !alone) {
+            session.blocked = true;
+            return Step::Later;
+        }
+        let Some(flow) = &mut session.flow else { return Step::Taken };
+        let class = command::class(row, args);
+        let ticket = Ticket {
+            client: ClientKey { index, generation: session.generation },
+            sequence: flow.push(),
+            len: len as u32,
+            arrival: self.next_arrival,
+            received: self.now,
+            slot,
+            command: row.id,
+            previous: NO_POOL,
+            hops: 0,
+            replayable: class == Class::R,
+            forgeable: row.may_forge_errors(),
+            diverted: false,
+            trial: Trial::No,
+        };
+        self.next_arrival += 1;
+        session.in_flight_bytes += len;
+        if len > self.settings.large_request {
+            self.large_request(index, ticket, args.frame());
+            return Step::Taken;
+        }
+        let pool = match slot {
+            Some(slot) => self.routes[slot.index()],
+            None => self.any_primary(),
+        };
+        if let Some(pool) = self.pools.get_mut(usize::from(pool))
+            && pool.is_open()
+            && let Some(shared) = pool.shared
+            && let Some(connection) = self.connections.get_mut(shared as usize)
+            && matches!(connection.phase, Phase::Ready)
+            && connection.unsent_bytes() <= self.settings.park_max_bytes
+        {
+            connection.push(ticket, args.frame());
+            pool.cells.requests_total.add(1);
+            if !connection.dirty {
+                connection.dirty = true;
+                self.outbox.dirty_nodes.push(shared);
+            }
+        } else {
+            self.dispatch(ticket, args.frame().to_vec());
+        }
+        Step::Taken
+    }
+
+    /// Adds an answer of ours at this request's place among the client's replies.
+    pub(super) fn answer(&mut self, index: u32, reply: impl FnOnce(&mut Vec<u8>)) {
+        let Some(session) = self.clients.get_with_flow(index) else { return };
+        let Some(flow) = &mut session.flow else { return };
+        if flow.answer(reply) {
+            self.clients.mark_dirty(index);
+        }
+    }
+
+    fn local(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        local: command::Local,
+        args: &Args<'_>,
+    ) -> Step {
+        let mut reply = Vec::new();
+        let Some(session) = self.clients.get(index) else { return Step::Taken };
+        let facts = &self.around.facts;
+        let answer = session::answer(local, args, session, facts, &mut reply);
+        let outcome = match answer {
+            Answer::Served | Answer::Close => Outcome::Ok,
+            Answer::Failed => Outcome::Refused,
+            Answer::Unknown => return self.refuse(index, &Refusal::Unknown, args),
+        };
+        self.cells.request_done(row.id.index(), outcome, 0);
+        self.answer(index, |out| out.extend_from_slice(&reply));
+        if answer == Answer::Close {
+            self.end_client(index, ClientEnd::Quit);
+        }
+        Step::Taken
+    }
+
+    fn refuse_cross_slot(&mut self, index: u32, row: &'static Row) -> Step {
+        self.cells.request_done(row.id.index(), Outcome::Refused, 0);
+        self.answer(index, |out| {
+            write::error(out, "CROSSSLOT Keys in request don't hash to the same slot");
+        });
+        Step::Taken
+    }
+
+    fn refuse(&mut self, index: u32, refusal: &Refusal, args: &Args<'_>) -> Step {
+        // A name that is in no table has no row: one label for them all.
+        self.cells.request_done(usize::MAX, Outcome::Refused, 0);
+        let mut text = Vec::new();
+        refusal.write(args, &mut text);
+        self.answer(index, |out| write::error(out, &text));
+        Step::Taken
+    }
+
+    /// A primary for a request without keys: the one of a random slot, so that large shards get
+    /// more.
+    pub(super) fn any_primary(&mut self) -> u16 {
+        let start = ((self.around.random)() * Slot::COUNT as f64) as usize;
+        let from = |slot: usize| self.routes.get(slot).copied().filter(|&pool| pool != NO_POOL);
+        from(start).or_else(|| self.routes.iter().copied().find(|&p| p != NO_POOL)).unwrap_or(NO_POOL)
+    }
+}
+

@@ -1,0 +1,80 @@
+//! What a worker is told when it starts. Bounds that the options give for the whole process are
+//! this worker's share here.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::resp::request::Limits;
+
+/// Bounds and times of one worker.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds on one request.
+    pub limits: Limits,
+    /// Requests that one client may have in flight.
+    pub requests_max: u16,
+    /// Bytes of requests that one client may have in flight (a single larger one goes alone).
+    pub request_bytes_max: usize,
+    /// A client with more bytes of replies waiting for it gets no further request through.
+    pub output_pause: usize,
+    /// A client with more bytes of replies waiting for it is closed.
+    pub output_max: usize,
+    /// A request of more bytes than this travels on a connection of its own.
+    pub large_request: usize,
+    /// Bytes of large requests that are being read or are under way.
+    pub large_requests_max_bytes: usize,
+    /// A reply of more bytes than this passes through as it comes.
+    pub large_reply: usize,
+    /// How long others may wait behind a large reply or for the budget of large requests while
+    /// it makes no progress.
+    pub large_stall: Duration,
+    /// Requests that may wait for a node or a slot.
+    pub park_max_requests: usize,
+    /// Their bytes.
+    pub park_max_bytes: usize,
+    /// How long a request may wait, over all attempts, from the moment it was read.
+    pub mask_deadline: Duration,
+    /// Connections beside the shared one that this worker may have to one node.
+    pub dedicated_max: usize,
+    /// An extra connection that was idle for so long is closed.
+    pub node_idle_timeout: Duration,
+    /// How to log in at the nodes.
+    pub credentials: Option<Credentials>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            limits: Limits::default(),
+            requests_max: 1024,
+            request_bytes_max: 4 * 1024 * 1024,
+            output_pause: 1024 * 1024,
+            output_max: 64 * 1024 * 1024,
+            large_request: 1024 * 1024,
+            large_requests_max_bytes: 1024 * 1024 * 1024,
+            large_reply: 1024 * 1024,
+            large_stall: Duration::from_secs(10),
+            park_max_requests: 100_000,
+            park_max_bytes: 256 * 1024 * 1024,
+            mask_deadline: Duration::from_secs(60),
+            dedicated_max: 15,
+            node_idle_timeout: Duration::from_secs(60),
+            credentials: None,
+        }
+    }
+}
+
+/// User and password towards the nodes. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Empty: the default user, by the one-argument AUTH that old servers understand.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials {{ user: {:?}, password: … }}", self.user)
+    }
+}

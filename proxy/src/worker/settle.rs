@@ -1,0 +1,240 @@
+//! The table of clients, and how a request of theirs is settled.
+
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::metrics::{Outcome, WorkerCells};
+use crate::node::{ClientKey, Ticket};
+use crate::session::{ClientEnd, Closing, Flow, Session};
+use crate::time::Moment;
+
+/// Flows kept for the next busy client. More clients than this at once in flight pay an
+/// allocation each, which does not show; what is kept is memory that an idle process holds.
+const SHELF_FLOWS: usize = 128;
+
+/// Buffers of a flow on the shelf are at most this large: 128 × 3 × 4 KiB in all.
+const SHELF_BUFFER_BYTES: usize = 4 * 1024;
+
+/// All clients of a worker.
+pub(super) struct Clients {
+    table: Slab<Session>,
+    shelf: Vec<Box<Flow>>,
+    /// Clients with something to write.
+    dirty: Vec<u32>,
+    /// Clients that had to wait and may be able to go on.
+    resumable: Vec<u32>,
+    /// Clients whose large request is settled: their bytes go back to the budget.
+    large_done: Vec<ClientKey>,
+    next_generation: u32,
+    requests_max: u16,
+    output_pause: usize,
+    cells: Arc<WorkerCells>,
+}
+
+impl Clients {
+    pub(super) fn new(cells: Arc<WorkerCells>, requests_max: u16, output_pause: usize) -> Clients {
+        Clients {
+            table: Slab::new(),
+            shelf: Vec::new(),
+            dirty: Vec::new(),
+            resumable: Vec::new(),
+            large_done: Vec::new(),
+            next_generation: 0,
+            requests_max,
+            output_pause,
+            cells,
+        }
+    }
+
+    pub(super) fn insert(&mut self, id: u64) -> u32 {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let session = Session::new(self.next_generation, id, self.requests_max);
+        self.table.insert(session) as u32
+    }
+
+    /// Takes a client out of the table; its flow goes back to the shelf.
+    pub(super) fn remove(&mut self, index: u32) -> Session {
+        let mut session = self.table.remove(index as usize);
+        if let Some(flow) = session.flow.take() {
+            self.shelve(flow);
+        }
+        session
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut Session> {
+        self.table.get_mut(index as usize)
+    }
+
+    /// The client of this key, if it is still there.
+    #[inline]
+    pub(super) fn find(&mut self, key: ClientKey) -> Option<&mut Session> {
+        let session = self.table.get_mut(key.index as usize)?;
+        (session.generation == key.generation).then_some(session)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn indices(&self) -> Vec<u32> {
+        self.table.iter().map(|(index, _)| index as u32).collect()
+    }
+
+    /// The client's flow, taken from the shelf if it has none.
+    #[inline]
+    pub(super) fn flow<'a>(shelf: &mut Vec<Box<Flow>>, session: &'a mut Session) -> &'a mut Flow {
+        session.flow.get_or_insert_with(|| shelf.pop().unwrap_or_default())
+    }
+
+    /// A client together with its flow.
+    #[inline]
+    pub(super) fn get_with_flow(&mut self, index: u32) -> Option<&mut Session> {
+        let session = self.table.get_mut(index as usize)?;
+        Self::flow(&mut self.shelf, session);
+        Some(session)
+    }
+
+    /// Gives an idle client's flow back.
+    #[inline]
+    pub(super) fn rest(&mut self, index: u32) {
+        if let Some(session) = self.table.get_mut(index as usize)
+            && session.flow.as_ref().is_some_and(|flow| flow.is_idle())
+            && let Some(flow) = session.flow.take()
+        {
+            self.shelve(flow);
+        }
+    }
+
+    fn shelve(&mut self, mut flow: Box<Flow>) {
+        if self.shelf.len() < SHELF_FLOWS {
+            flow.recycle(SHELF_BUFFER_BYTES);
+            self.shelf.push(flow);
+        }
+    }
+
+    /// Settles a request with the reply that its client gets, byte for byte. If the client has
+    /// gone, the reply is dropped.
+    #[inline]
+    pub(super) fn settle(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome, now: Moment) {
+        let latency_us = now.micros_since(ticket.received);
+        self.cells.request_done(ticket.command.index(), outcome, latency_us);
+        let Some(session) = self.table.get_mut(ticket.client.index as usize) else {
+            return self.cells.stale_replies_dropped.add(1);
+        };
+        if session.generation != ticket.client.generation {
+            return self.cells.stale_replies_dropped.add(1);
+        }
+        session.window.learn(reply.len(), self.requests_max);
+        let settled = match &mut session.flow {
+            Some(flow) => flow.settle(ticket.sequence, reply),
+            None => Err(crate::session::Misplaced),
+        };
+        match settled {
+            Ok(grown) => {
+                if grown && !session.dirty {
+                    session.dirty = true;
+                    self.dirty.push(ticket.client.index);
+                }
+            }
+            Err(_) => {
+                misplaced(session);
+                return self.resumable.push(ticket.client.index);
+            }
+        }
+        self.after_settling(ticket);
+    }
+
+    /// The bookkeeping when a request is settled, by whatever way its reply took.
+    #[inline]
+    pub(super) fn after_settling(&mut self, ticket: &Ticket) {
+        let Some(session) = self.table.get_mut(ticket.client.index as usize) else { return };
+        session.in_flight_bytes = session.in_flight_bytes.saturating_sub(ticket.len as usize);
+        if ticket.diverted
+            && let Some(slot) = ticket.slot
+        {
+            session.undivert(slot);
+        }
+        if session.large_request {
+            session.large_request = false;
+            self.large_done.push(ticket.client);
+        }
+        if session.blocked {
+            session.blocked = false;
+            self.resumable.push(ticket.client.index);
+        }
+    }
+
+    /// Something was added to a client's output.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, index: u32) {
+        if let Some(session) = self.table.get_mut(index as usize)
+            && !session.dirty
+        {
+            session.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    /// Something that this client may have waited for has happened.
+    pub(super) fn unblock(&mut self, index: u32) {
+        if let Some(session) = self.table.get_mut(index as usize)
+            && session.blocked
+        {
+            session.blocked = false;
+            self.resumable.push(index);
+        }
+    }
+
+    /// The kernel accepted bytes of this client's output.
+    #[inline]
+    pub(super) fn wrote(&mut self, index: u32, len: usize) {
+        let Some(session) = self.table.get_mut(index as usize) else { return };
+        let Some(flow) = &mut session.flow else { return };
+        flow.wrote(len);
+        if session.blocked && flow.reply_bytes() <= self.output_pause / 2 {
+            session.blocked = false;
+            self.resumable.push(index);
+        }
+        if flow.is_idle() && session.closing == Closing::No {
+            self.rest(index);
+        }
+    }
+
+    pub(super) fn take_dirty(&mut self) -> Option<u32> {
+        while let Some(index) = self.dirty.pop() {
+            if let Some(session) = self.table.get_mut(index as usize)
+                && session.dirty
+            {
+                session.dirty = false;
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    pub(super) fn take_resumable(&mut self) -> Option<u32> {
+        self.resumable.pop()
+    }
+
+    pub(super) fn take_large_done(&mut self) -> Option<ClientKey> {
+        self.large_done.pop()
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || !self.resumable.is_empty() || !self.large_done.is_empty()
+    }
+}
+
+/// A reply found no request to answer. Nothing like it may ever happen; if it does, the only
+/// safe thing is to give this client no further reply at all.
+#[cold]
+fn misplaced(session: &mut Session) {
+    tracing::error!(client = session.id, "a reply found no request; the client is closed (a bug)");
+    session.closing = Closing::WhenAnswered;
+    session.end = ClientEnd::Broken;
+    if let Some(flow) = &mut session.flow {
+        flow.recycle(0);
+    }
+}

@@ -1,0 +1,349 @@
+//! A worker with clients and nodes in memory, and time that stands still until it is moved.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::CommandId;
+use crate::metrics::{NodeCells, WorkerCells};
+use crate::resp::request::{Frame, Limits, Scanner};
+use crate::resp::{Args, write};
+use crate::session::Facts;
+use crate::slot::Slot;
+use crate::time::Moment;
+use crate::topology::{Draft, Endpoint, Node, NodeId, Role, Topology};
+use crate::worker::{Action, Settings, Surroundings, WishReason, Worker};
+
+/// What a node connection has seen.
+#[derive(Default)]
+pub(super) struct Wire {
+    pub(super) port: u16,
+    /// The driver has opened it.
+    open: bool,
+    /// Bytes that are no whole request yet.
+    input: Vec<u8>,
+    /// Requests behind the handshake that nobody has answered, as words.
+    pub(super) requests: Vec<String>,
+    /// How many bytes the kernel takes; `None`: all.
+    pub(super) takes: Option<usize>,
+}
+
+pub(super) struct Bench {
+    pub(super) worker: Worker,
+    pub(super) cells: Arc<WorkerCells>,
+    pub(super) now: Moment,
+    /// Open connections and those being dialed, by index.
+    pub(super) wires: BTreeMap<u32, Wire>,
+    /// What clients have received, by index.
+    pub(super) received: BTreeMap<u32, Vec<u8>>,
+    pub(super) closed: Vec<u32>,
+    pub(super) wishes: Vec<WishReason>,
+    /// Ports at which nobody answers.
+    pub(super) dead: Vec<u16>,
+    /// Dials are left open until [`Bench::open`].
+    pub(super) slow_dials: bool,
+    /// How many dials there were, by port.
+    pub(super) dials: BTreeMap<u16, usize>,
+}
+
+/// Settings small enough to reach their bounds.
+pub(super) fn settings() -> Settings {
+    Settings {
+        mask_deadline: Duration::from_secs(20),
+        park_max_requests: 100,
+        park_max_bytes: 100_000,
+        output_pause: 10_000,
+        output_max: 100_000,
+        large_request: 20_000,
+        large_requests_max_bytes: 100_000,
+        large_reply: 20_000,
+        large_stall: Duration::from_secs(2),
+        dedicated_max: 2,
+        ..Settings::default()
+    }
+}
+
+/// The node with this port; its identity is made of the port.
+pub(super) fn node_id(port: u16) -> NodeId {
+    NodeId::parse(format!("{port:040}").as_bytes()).unwrap()
+}
+
+/// A topology of primaries, each with its ranges of slots.
+pub(super) fn topology(revision: u64, shards: &[(u16, &[(u16, u16)])]) -> Arc<Topology> {
+    let mut draft = Draft::default();
+    draft.revision = revision;
+    for (port, ranges) in shards {
+        let endpoint = Endpoint::new("10.0.0.1", *port);
+        draft.nodes.push(Node::new(node_id(*port), endpoint, Role::Primary));
+        for (first, last) in *ranges {
+            let slot = |n: u16| Slot::new(n).unwrap();
+            draft.own(slot(*first), slot(*last), node_id(*port), revision);
+        }
+    }
+    Arc::new(draft.finish())
+}
+
+/// Three shards on ports 1, 2 and 3; `key1`, `key2` … see [`key_of`].
+pub(super) fn three_shards() -> Arc<Topology> {
+    topology(1, &[(1, &[(0, 5460)]), (2, &[(5461, 10922)]), (3, &[(10923, 16383)])])
+}
+
+/// The n-th key whose slot the node with this port owns in [`three_shards`].
+pub(super) fn key_of(port: u16, n: usize) -> String {
+    let owned = |key: &String| {
+        let slot = Slot::of_key(key.as_bytes()).number();
+        port == if slot <= 5460 { 1 } else if slot <= 10922 { 2 } else { 3 }
+    };
+    (0..).map(|i| format!("k{i}")).filter(owned).nth(n).unwrap()
+}
+
+impl Bench {
+    pub(super) fn new() -> Bench {
+        Bench::with(settings())
+    }
+
+    /// A worker that knows three shards.
+    pub(super) fn with(settings: Settings) -> Bench {
+        let mut bench = Bench::without_topology(settings);
+        bench.topology(three_shards());
+        bench
+    }
+
+    pub(super) fn without_topology(settings: Settings) -> Bench {
+        let cells = Arc::new(WorkerCells::new(CommandId::COUNT));
+        let around = Surroundings {
+            facts: Box::new(|| Facts {
+                server_version: "7.0.15".into(),
+                process_id: 1,
+                run_id: "0".repeat(40),
+                tcp_port: 6379,
+                uptime_seconds: 0,
+                connected_clients: 0,
+                commands_processed: 0,
+            }),
+            node_cells: Box::new(|_| Arc::new(NodeCells::default())),
+            random: Box::new(|| 0.5),
+        };
+        Bench {
+            worker: Worker::new(settings, around, Arc::clone(&cells)),
+            cells,
+            now: Moment::from_micros(1_000_000),
+            wires: BTreeMap::new(),
+            received: BTreeMap::new(),
+            closed: Vec::new(),
+            wishes: Vec::new(),
+            dead: Vec::new(),
+            slow_dials: false,
+            dials: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn topology(&mut self, topology: Arc<Topology>) {
+        self.worker.topology_changed(topology, self.now);
+        self.worker.connect_to_primaries(self.now);
+        self.turn();
+    }
+
+    // ---- clients ----
+
+    pub(super) fn client(&mut self) -> u32 {
+        let index = self.worker.client_connected(7, self.now);
+        self.received.insert(index, Vec::new());
+        index
+    }
+
+    /// Sends a request as an array, its words split at blanks.
+    pub(super) fn send(&mut self, client: u32, request: &str) {
+        self.send_raw(client, &encode(request));
+    }
+
+    pub(super) fn send_raw(&mut self, client: u32, bytes: &[u8]) {
+        self.worker.client_bytes(client, bytes, self.now);
+        self.turn();
+    }
+
+    /// What the client has received since the last call.
+    pub(super) fn got(&mut self, client: u32) -> String {
+        let bytes = self.received.get_mut(&client).map(std::mem::take).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    // ---- nodes ----
+
+    /// The unanswered requests at the node with this port, over all connections.
+    pub(super) fn at(&self, port: u16) -> Vec<String> {
+        let wires = self.wires.values().filter(|wire| wire.port == port);
+        wires.flat_map(|wire| wire.requests.iter().cloned()).collect()
+    }
+
+    /// The connections of the node with this port.
+    pub(super) fn wires_of(&self, port: u16) -> Vec<u32> {
+        let wires = self.wires.iter().filter(|(_, wire)| wire.port == port);
+        wires.map(|(&index, _)| index).collect()
+    }
+
+    /// Answers the oldest request at this node: `reply` without the line end at the end.
+    pub(super) fn answer(&mut self, port: u16, reply: &str) {
+        let wire = self
+            .wires
+            .iter()
+            .find(|(_, wire)| wire.port == port && !wire.requests.is_empty())
+            .map(|(&index, _)| index)
+            .unwrap_or_else(|| panic!("nothing to answer at node {port}"));
+        self.answer_on(wire, reply);
+    }
+
+    pub(super) fn answer_on(&mut self, wire: u32, reply: &str) {
+        self.wires.get_mut(&wire).unwrap().requests.remove(0);
+        self.say(wire, format!("{reply}\r\n").as_bytes());
+    }
+
+    /// The node sends these bytes, asked or not.
+    pub(super) fn say(&mut self, wire: u32, bytes: &[u8]) {
+        self.worker.node_bytes(wire, bytes, self.now);
+        self.turn();
+    }
+
+    /// All connections to this node break; dials fail from now on if `stays_dead`.
+    pub(super) fn kill(&mut self, port: u16, stays_dead: bool) {
+        if stays_dead {
+            self.dead.push(port);
+        }
+        for wire in self.wires_of(port) {
+            self.wires.remove(&wire);
+            self.worker.node_lost(wire, self.now);
+        }
+        self.turn();
+    }
+
+    pub(super) fn revive(&mut self, port: u16) {
+        self.dead.retain(|&dead| dead != port);
+    }
+
+    /// Completes the dial of this connection, handshake included.
+    pub(super) fn open(&mut self, wire: u32) {
+        self.connect(wire);
+        self.turn();
+    }
+
+    fn connect(&mut self, index: u32) {
+        let Some(wire) = self.wires.get_mut(&index) else { return };
+        if wire.open {
+            return;
+        }
+        if self.dead.contains(&wire.port) {
+            self.wires.remove(&index);
+            return self.worker.node_lost(index, self.now);
+        }
+        wire.open = true;
+        self.worker.node_connected(index, self.now);
+    }
+
+    // ---- time ----
+
+    pub(super) fn advance(&mut self, by: Duration) {
+        let until = self.now + by;
+        while let Some(wake) = self.worker.next_wake()
+            && wake <= until
+        {
+            self.now = self.now.max(wake);
+            self.worker.tick(self.now);
+            self.turn();
+        }
+        self.now = until;
+    }
+
+    // ---- the driver ----
+
+    /// One turn, as a driver makes it.
+    pub(super) fn turn(&mut self) {
+        self.worker.settle_turn();
+        let mut rounds = 0;
+        while self.worker.has_work() {
+            rounds += 1;
+            assert!(rounds < 10_000, "the turn does not end");
+            while let Some(index) = self.worker.take_dirty_node() {
+                self.write_node(index);
+            }
+            while let Some(index) = self.worker.take_dirty_client() {
+                let output = self.worker.client_output(index).to_vec();
+                self.received.entry(index).or_default().extend_from_slice(&output);
+                self.worker.client_wrote(index, output.len(), self.now);
+            }
+            while let Some(action) = self.worker.take_action() {
+                self.act(action);
+            }
+            self.worker.settle_turn();
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Dial { connection, endpoint } => {
+                *self.dials.entry(endpoint.port).or_default() += 1;
+                let wire = Wire { port: endpoint.port, ..Wire::default() };
+                let before = self.wires.insert(connection, wire);
+                assert!(before.is_none(), "connection {connection} dialed twice");
+                if !self.slow_dials {
+                    self.connect(connection);
+                }
+            }
+            Action::CloseNode { connection } => {
+                self.wires.remove(&connection).expect("an open connection is closed");
+            }
+            Action::CloseClient { client } => self.closed.push(client),
+            Action::ReadNode { .. } | Action::ReadClient { .. } => {}
+            Action::Refresh(reason) => self.wishes.push(reason),
+        }
+    }
+
+    fn write_node(&mut self, index: u32) {
+        let mut output = self.worker.node_output(index).to_vec();
+        let Some(wire) = self.wires.get_mut(&index) else { return };
+        if let Some(takes) = wire.takes {
+            output.truncate(takes);
+            wire.takes = Some(takes - output.len());
+        }
+        self.worker.node_wrote(index, output.len());
+        wire.input.extend_from_slice(&output);
+        let port = wire.port;
+        for words in take_requests(&mut wire.input) {
+            let reply = match words.as_str() {
+                "CLIENT ID" => Some(format!(":{index}\r\n")),
+                "CLUSTER MYID" => Some(format!("$40\r\n{}\r\n", node_id(port))),
+                "INFO server" => Some("$12\r\nrun_id:abc\r\n\r\n".to_owned()),
+                _ => None,
+            };
+            match reply {
+                Some(reply) => self.worker.node_bytes(index, reply.as_bytes(), self.now),
+                None => self.wires.get_mut(&index).unwrap().requests.push(words),
+            }
+        }
+    }
+}
+
+/// A request as an array, its words split at blanks.
+pub(super) fn encode(request: &str) -> Vec<u8> {
+    let words: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+    let mut bytes = Vec::new();
+    write::command(&mut bytes, &words);
+    bytes
+}
+
+/// Takes whole requests off the front, as words.
+fn take_requests(input: &mut Vec<u8>) -> Vec<String> {
+    let (mut requests, mut spans) = (Vec::new(), Vec::new());
+    loop {
+        match Scanner::default().scan(input, &Limits::default(), &mut spans) {
+            Frame::Request { len } => {
+                let args = Args::new(&input[..len], &spans);
+                let words: Vec<String> =
+                    args.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+                requests.push(words.join(" "));
+                input.drain(..len);
+            }
+            Frame::Partial => return requests,
+            other => panic!("a node got {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The heart against clients and nodes in memory, with time as an argument.
+
+mod bench;
+mod bounds;
+mod failures;
+mod large;
+mod redirects;
+mod routing;

@@ -1,0 +1,95 @@
+//! A new topology: pools for its nodes, routes for its slots, another way for what waits.
+
+use std::sync::Arc;
+
+use super::pool::Pool;
+use super::{NO_POOL, Worker};
+use crate::node::Kind;
+use crate::slot::Slot;
+use crate::time::Moment;
+use crate::topology::Topology;
+
+impl Worker {
+    /// The topology has changed. Connections to nodes that are still in it stay; requests that
+    /// wait are routed anew.
+    pub fn topology_changed(&mut self, topology: Arc<Topology>, now: Moment) {
+        self.now = now;
+        for (_, pool) in &mut self.pools {
+            pool.listed = false;
+        }
+        let mut moved_away = Vec::new();
+        for (_, node) in topology.nodes() {
+            match self.pool_of(&node.id) {
+                Some(index) => {
+                    let Some(pool) = self.pools.get_mut(usize::from(index)) else { continue };
+                    pool.listed = true;
+                    if pool.endpoint != node.endpoint {
+                        pool.endpoint = node.endpoint.clone();
+                        moved_away.push(index);
+                    }
+                }
+                // Tickets and tables name pools by 16 bits; a cluster has at most 1,000 nodes.
+                None if self.pools.len() < usize::from(NO_POOL) => {
+                    let cells = (self.around.node_cells)(&node.endpoint.to_string());
+                    self.pools.insert(Pool::new(node.id, node.endpoint.clone(), cells));
+                }
+                None => {}
+            }
+        }
+        self.topology = topology;
+        self.reroute_slots();
+        let gone = self.pools.iter().filter(|(_, pool)| !pool.listed).map(|(i, _)| i as u16);
+        for index in gone.chain(moved_away).collect::<Vec<_>>() {
+            self.leave_node(index);
+        }
+        self.reroute_parked();
+    }
+
+    fn reroute_slots(&mut self) {
+        let mut routes = Box::new([NO_POOL; Slot::COUNT]);
+        for (_, shard) in self.topology.shards() {
+            let Some(pool) = self.pool_of(&self.topology.node(shard.primary).id) else { continue };
+            for range in &shard.ranges {
+                routes[range.first.index()..=range.last.index()].fill(pool);
+            }
+        }
+        let before = std::mem::replace(&mut self.routes, routes);
+        let now: Vec<u16> = self.routes.to_vec();
+        self.divert_in_flight(|slot| before[slot.index()] != now[slot.index()]);
+    }
+
+    /// A node has left the cluster or is at another address: its connections only finish what
+    /// was handed over, what was not is routed anew.
+    fn leave_node(&mut self, index: u16) {
+        let Some(pool) = self.pools.get_mut(usize::from(index)) else { return };
+        let idle: Vec<u32> = pool.idle.drain(..).map(|(connection, _)| connection).collect();
+        for connection in idle {
+            self.close_connection(connection);
+        }
+        self.retire_shared(index);
+        if let Some(pool) = self.pools.get_mut(usize::from(index)) {
+            let (lot, large) = (std::mem::take(&mut pool.lot), std::mem::take(&mut pool.large_queue));
+            let dead = pool.is_dead();
+            self.release(lot);
+            self.release(large);
+            if dead {
+                self.pools.try_remove(usize::from(index));
+            }
+        }
+    }
+
+    /// Opens the shared connection to each primary before anybody needs it.
+    pub fn connect_to_primaries(&mut self, now: Moment) {
+        self.now = now;
+        let primaries: Vec<u16> = self
+            .topology
+            .primaries()
+            .filter_map(|node| self.pool_of(&self.topology.node(node).id))
+            .collect();
+        for index in primaries {
+            if self.pools.get(usize::from(index)).is_some_and(|pool| pool.shared.is_none()) {
+                self.open(index, Kind::Shared);
+            }
+        }
+    }
+}
