@@ -1,1 +1,3 @@
-//! TODO-skeleton
+//! Listeners, workers, drain, admin HTTP.
+
+pub mod admin;
