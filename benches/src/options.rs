@@ -62,8 +62,7 @@ impl Options {
         let cell = Duration::try_from_secs_f64(seconds).context("--seconds")?;
 
         let parts: Vec<&String> = matches.get_many("only").unwrap_or_default().collect();
-        let chosen =
-            |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
+        let chosen = |name: &str| parts.is_empty() || parts.iter().any(|part| selects(part, name));
         let loads: Vec<&Load> = LOADS.iter().filter(|load| chosen(load.name)).collect();
         let memory = chosen(IDLE);
         if loads.is_empty() && !memory {
@@ -104,6 +103,13 @@ impl Options {
             profile,
         })
     }
+}
+
+/// Whether a word of `--only` means a load: by any part of its name, but a whole name means that
+/// one alone, since some begin with others.
+fn selects(word: &str, name: &str) -> bool {
+    let whole = word == IDLE || loads::by_name(word).is_some();
+    if whole { word == name } else { name.contains(word) }
 }
 
 /// The folder cargo builds into: this program lies in one of its profiles' folders (a test of it,
@@ -166,7 +172,11 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("2 rounds of 1 s, memory once: for trying the bench, not for figures"),
         )
-        .arg(list("only").value_name("PART,…").help("Only loads whose name contains one of these"))
+        .arg(
+            list("only")
+                .value_name("PART,…")
+                .help("Only loads with one of these as their name, or else within it"),
+        )
         .arg(list("targets").value_name("NAME,…").help("Only these targets"))
         .arg(
             path("slotway")
@@ -221,6 +231,8 @@ mod tests {
         assert_eq!(names(&options), ["c50-p16", "c50-p16-set", "c8-p64"]);
         assert_eq!(options.kinds, [Kind::Direct, Kind::Slotway]);
         assert!(!options.memory);
+        let options = parse("--only c50,c50-p16").unwrap();
+        assert_eq!(names(&options), ["c50", "c50-p16"]);
         let options = parse("--only idle").unwrap();
         assert!(options.memory && options.loads.is_empty());
     }

@@ -113,27 +113,23 @@ fn remarks(results: &Results, method: &Method) -> String {
     }
     if method.rounds < PAIRS_WANTED {
         let rounds = method.rounds;
-        say(format!("{rounds} rounds only: a verdict should rest on {PAIRS_WANTED} pairs."));
+        say(format!("Rounds: {rounds}. A verdict should rest on {PAIRS_WANTED} pairs."));
     }
-    for load in &LOADS {
-        let of_kind = |figure: fn(&Cell) -> f64| {
-            Kind::ALL.map(|kind| (kind, results.spread(load.name, kind, |cell| Some(figure(cell)))))
-        };
-        for (kind, client) in of_kind(Cell::client_busy) {
-            if client.is_some_and(|it| it.median > CLIENT_SATURATED) {
-                let (load, kind) = (load.name, kind.name());
-                say(format!(
-                    "{load} on {kind}: the load generator used its whole core; the requests per second are its own."
-                ));
-            }
-        }
-        for (kind, foreign) in of_kind(|cell| cell.foreign_cores) {
-            if let Some(cores) = foreign.map(|it| it.median).filter(|cores| *cores > FOREIGN_NOISE)
-            {
-                let (load, kind) = (load.name, kind.name());
-                say(format!("{load} on {kind}: something else used {cores:.2} cores meanwhile."));
-            }
-        }
+    let saturated = places(results, Cell::client_busy, CLIENT_SATURATED);
+    if !saturated.is_empty() {
+        let places: Vec<String> = saturated.into_iter().map(|(place, _)| place).collect();
+        let places = places.join(", ");
+        say(format!(
+            "The load generator used its whole core, so the requests per second are its own: {places}"
+        ));
+    }
+    let noisy = places(results, |cell| cell.foreign_cores, FOREIGN_NOISE);
+    if let Some((worst, cores)) = noisy.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+        let count = noisy.len();
+        say(format!(
+            "Something else used more than {FOREIGN_NOISE} cores during {count} of the cells, most \
+             during {worst}: {cores:.2}. Such figures are not worth much."
+        ));
     }
     for (load, profile) in &method.profiles {
         match profile {
@@ -142,6 +138,20 @@ fn remarks(results: &Results, method: &Method) -> String {
         }
     }
     text
+}
+
+/// Each load and target on which the median of a figure is above a limit, with that median.
+fn places(results: &Results, figure: fn(&Cell) -> f64, limit: f64) -> Vec<(String, f64)> {
+    let mut places = Vec::new();
+    for load in &LOADS {
+        for kind in Kind::ALL {
+            let median = results.spread(load.name, kind, |cell| Some(figure(cell)));
+            if let Some(median) = median.map(|it| it.median).filter(|it| *it > limit) {
+                places.push((format!("{} on {}", load.name, kind.name()), median));
+            }
+        }
+    }
+    places
 }
 
 fn load_table(results: &Results, load: &Load) -> String {
@@ -170,10 +180,29 @@ fn load_table(results: &Results, load: &Load) -> String {
         ];
         row(&mut text, &cells);
     }
+    if load.connections == 1 {
+        text += &added_latency(results, load);
+    }
     if measured { text } else { String::new() }
 }
 
-/// slotway against each peer, round by round.
+/// What each proxy adds to the latency of a server without one.
+fn added_latency(results: &Results, load: &Load) -> String {
+    let mut text = String::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Direct) {
+        let pair = (kind, Kind::Direct);
+        let added =
+            results.pairs(load.name, pair, |cell| Some(cell.p50_us), |its, bare| its - bare);
+        if let Some(added) = Spread::of(added) {
+            let shown = spread(Some(added), one_decimal);
+            writeln!(text, "- {} adds {shown} µs to the median latency.", kind.name())
+                .expect(TO_MEMORY);
+        }
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// slotway against nutcracker, round by round.
 fn ratios(results: &Results) -> String {
     let mut text = String::from("## slotway / nutcracker, paired by round\n\n");
     text += "| load | proxy CPU | proxy + node CPU | requests/s | p50 | p99 | proxy CPU in each round |\n";
@@ -236,7 +265,7 @@ fn setting(environment: &Environment, method: &Method) -> String {
     let (rounds, cell, warm_up) = (method.rounds, method.cell, method.warm_up);
     writeln!(
         text,
-        "{rounds} rounds; in each, every load on every target in turn, {cell:?} after {warm_up:?} of \
+        "Rounds: {rounds}; in each, every load on every target in turn, {cell:?} after {warm_up:?} of \
          warm-up. A connection sends its pipeline in one write, and again when all replies are \
          there. Keys are random; every reply is compared with its key. Everything shares the \
          machine's cores. CPU time is that of the process's own clock, user and system together.\n"
@@ -317,7 +346,7 @@ mod tests {
         let summary = summary(&results, &method());
         assert!(summary.contains("MISSED        c50: proxy CPU"), "{summary}");
         assert!(summary.contains("met           c50: requests per second"), "{summary}");
-        assert!(summary.contains("2 rounds only"), "{summary}");
+        assert!(summary.contains("Rounds: 2."), "{summary}");
     }
 
     #[test]
@@ -327,9 +356,24 @@ mod tests {
         busy.client_us = 9.5;
         busy.foreign_cores = 0.5;
         results.add_cell("c8-p64", Kind::Direct, 1, busy);
+        results.add_cell("c50", Kind::Direct, 1, cell(100_000, 1.0, 10.0));
         let remarks = remarks(&results, &method());
-        assert!(remarks.contains("c8-p64 on direct: the load generator used its whole core"));
-        assert!(remarks.contains("something else used 0.50 cores"));
+        assert!(remarks.contains("its own: c8-p64 on direct\n"), "{remarks}");
+        assert!(
+            remarks.contains("1 of the cells, most during c8-p64 on direct: 0.50"),
+            "{remarks}"
+        );
+    }
+
+    #[test]
+    fn the_hop_is_what_a_proxy_adds_to_no_proxy() {
+        let mut results = Results::default();
+        results.add_cell("single", Kind::Direct, 1, cell(1, 1.0, 15.0));
+        results.add_cell("single", Kind::Haproxy, 1, cell(1, 1.0, 36.5));
+        let load = crate::loads::by_name("single").unwrap();
+        let table = load_table(&results, load);
+        assert!(table.contains("- haproxy adds 21.5 µs"), "{table}");
+        assert!(!table.contains("slotway adds"), "{table}");
     }
 
     #[test]

@@ -10,7 +10,14 @@ use benches::process::{raise_open_files, watch_signals};
 use benches::run::Run;
 use benches::targets::{Kind, OPEN_FILES_WANTED};
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    bench().unwrap_or_else(|error| {
+        say(&format!("bench: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn bench() -> Result<ExitCode> {
     let mut options = Options::from_command_line()?;
     watch_signals()?;
     let files = raise_open_files(OPEN_FILES_WANTED)?;
