@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::generator::Clients;
+use crate::interrupt;
 use crate::loads::Load;
-use crate::process;
 use crate::targets::Target;
 use crate::usage::{self, TICK_NS};
 
@@ -64,7 +64,7 @@ pub fn measure(
 ) -> Result<Cell> {
     let outcome = run(target, load, warm_up, duration);
     // A proxy that died says more than the connections it broke.
-    process::check_interrupt()?;
+    interrupt::check()?;
     target.check()?;
     outcome.with_context(|| format!("{} on {}", load.name, target.kind.name()))
 }
@@ -130,24 +130,17 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::Backends;
     use crate::generator::load_keys;
     use crate::loads::by_name;
-    use crate::targets::{Kind, Stage};
+    use crate::stage::Stage;
+    use crate::targets::Kind;
 
     #[test]
     fn a_server_without_a_proxy_has_node_time_and_no_proxy_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let standalone = Backends::standalone(1, folder.path()).unwrap();
+        let stage = Stage::set_up(false, "/nowhere/slotway".into()).unwrap();
         let load = by_name("c50-p16").unwrap();
-        load_keys(standalone.addresses()[0], load.keys).unwrap();
-        let stage = Stage {
-            standalone,
-            cluster: None,
-            folder: folder.path().to_owned(),
-            slotway: "/nowhere/slotway".into(),
-        };
         let mut target = Target::start(Kind::Direct, &stage).unwrap();
+        load_keys(target.address, load.keys).unwrap();
         let short = Duration::from_millis(100);
         let cell = measure(&mut target, load, short, short).unwrap();
         assert!(cell.requests >= 50 * 16 && cell.elapsed >= short, "{cell:?}");

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::generator::Clients;
+use crate::interrupt::pause;
 use crate::loads::{Action, IDLE_CONNECTIONS, SMALL};
-use crate::process::pause;
-use crate::targets::{Kind, Stage, Target};
+use crate::stage::Stage;
+use crate::targets::{Kind, Target};
 use crate::usage::{self, Resident};
 
 /// How long a proxy rests before it is read, so that what it does in the background is done.

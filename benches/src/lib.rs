@@ -3,8 +3,8 @@
 //! `make bench` runs the binary `bench`, which reads top-down as the story of a run. The parts:
 //!
 //! - [`options`]: what can be asked for on the command line.
-//! - [`process`], [`usage`]: child processes that end with us; their CPU time and memory.
-//! - [`wire`], [`backends`], [`targets`]: the servers, the proxies in front of them, the keys.
+//! - [`host`], [`interrupt`], [`usage`]: what the machine offers; signals; CPU time and memory.
+//! - [`stage`], [`targets`]: the servers, and the proxies in front of them.
 //! - [`loads`], [`generator`]: what is sent, and the clients that send it.
 //! - [`cell`], [`idle`]: one measurement under load; one of memory.
 //! - [`results`], [`goals`]: medians, paired ratios, and what slotway is held to.
@@ -16,11 +16,11 @@
 
 pub mod options;
 
-pub mod process;
+pub mod host;
+pub mod interrupt;
 pub mod usage;
 
-pub mod wire;
-pub mod backends;
+pub mod stage;
 pub mod targets;
 
 pub mod loads;

@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use testbed::{Output, Process};
 
 use crate::generator::Clients;
+use crate::host;
 use crate::loads::Load;
-use crate::process::{self, Process};
 use crate::targets::Target;
 
 /// Samples a second: not a divisor of the timer's frequency, so that it does not beat with it.
@@ -18,7 +19,7 @@ const FREQUENCY: &str = "1999";
 /// Symbols below this share are left out.
 const LEAST_PERCENT: &str = "0.3";
 
-/// How long `perf` may take to attach and to write its file.
+/// How long `perf` may take to read its recording.
 const PERF_LIMIT: Duration = Duration::from_secs(20);
 
 /// Records a proxy under a load and writes `profile-LOAD.txt` (or `profile-LOAD-TARGET.txt` for
@@ -33,7 +34,7 @@ pub fn record(
     output: &Path,
 ) -> Result<PathBuf> {
     let perf =
-        process::installed("perf").context("perf is not installed (apt-get install linux-perf)")?;
+        host::installed("perf").context("perf is not installed (apt-get install linux-perf)")?;
     let pid = target.proxy_pid().context("there is no proxy to profile")?;
     let data = work.join(format!("perf-{}-{pid}.data", load.name));
 
@@ -42,14 +43,12 @@ pub fn record(
     let mut command = Command::new(&perf);
     command.args(["record", "--quiet", "--freq", FREQUENCY, "--pid", &pid.to_string(), "--output"]);
     command.arg(&data).args(["--", "sleep", &duration.as_secs_f64().to_string()]);
-    let mut recorder = Process::spawn("perf", work, &mut command)?;
-    while !recorder.ended()? {
+    let mut recorder = Process::start("perf", &command, Output::Kept)?;
+    while recorder.exited().is_none() {
         clients.run(duration / 10)?;
     }
-    drop(clients);
     if !data.exists() {
-        recorder.check().context("perf recorded nothing")?;
-        bail!("perf recorded nothing");
+        bail!("perf recorded nothing: {}", recorder.output());
     }
 
     let name = match target.kind.is_slotway() {
@@ -60,8 +59,8 @@ pub fn record(
         "{} under: {}\n\nBy program or library\n\n{}\nBy symbol, from {LEAST_PERCENT} %\n\n{}",
         target.kind.description(),
         load.title,
-        report(&perf, &data, work, "dso")?,
-        report(&perf, &data, work, "symbol,dso")?,
+        report(&perf, &data, "dso")?,
+        report(&perf, &data, "symbol,dso")?,
     );
     fs::create_dir_all(output)?;
     let file = output.join(name);
@@ -70,13 +69,13 @@ pub fn record(
 }
 
 /// The table of `perf report`, without its header.
-fn report(perf: &Path, data: &Path, work: &Path, sort: &str) -> Result<String> {
+fn report(perf: &Path, data: &Path, sort: &str) -> Result<String> {
     let mut command = Command::new(perf);
     command.args(["report", "--stdio", "--quiet", "--no-children", "--sort", sort]);
     command.args(["--percent-limit", LEAST_PERCENT, "--input"]).arg(data);
-    let mut process = Process::spawn("perf-report", work, &mut command)?;
-    process.wait_for_end(PERF_LIMIT)?;
-    let text = process.output()?;
+    let mut process = Process::start("perf report", &command, Output::Kept)?;
+    process.wait(PERF_LIMIT)?;
+    let text = process.output();
     // Trimmed of the columns for branches, which were not recorded, too.
     let lines = text.lines().map(|line| line.trim_end_matches([' ', '-']));
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));

@@ -127,7 +127,7 @@ fn remarks(results: &Results, method: &Method) -> String {
     if let Some((worst, cores)) = noisy.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
         let count = noisy.len();
         say(format!(
-            "Something else used more than {FOREIGN_NOISE} cores during {count} of the cells, most \
+            "Something else used more than {FOREIGN_NOISE} cores during {count} of the rows, most \
              during {worst}: {cores:.2}. Such figures are not worth much."
         ));
     }
@@ -359,10 +359,7 @@ mod tests {
         results.add_cell("c50", Kind::Direct, 1, cell(100_000, 1.0, 10.0));
         let remarks = remarks(&results, &method());
         assert!(remarks.contains("its own: c8-p64 on direct\n"), "{remarks}");
-        assert!(
-            remarks.contains("1 of the cells, most during c8-p64 on direct: 0.50"),
-            "{remarks}"
-        );
+        assert!(remarks.contains("1 of the rows, most during c8-p64 on direct: 0.50"), "{remarks}");
     }
 
     #[test]

@@ -5,30 +5,25 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use tempfile::TempDir;
 
-use crate::backends::Backends;
 use crate::environment::Environment;
 use crate::generator::load_keys;
 use crate::goals::{GOALS, Verdict};
 use crate::loads::{self, IDLE, LARGE, Load, SMALL};
 use crate::options::Options;
-use crate::process::check_interrupt;
 use crate::report::{self, Method};
 use crate::results::Results;
-use crate::targets::{Kind, Stage, Target};
-use crate::{cell, idle, picture, profile, raw};
+use crate::stage::Stage;
+use crate::targets::{Kind, Target};
+use crate::{cell, idle, interrupt, picture, profile, raw};
 
-/// Servers in the cluster, and standalone ones behind nutcracker.
-const SERVERS: usize = 3;
-
-/// A run under way. Dropping it ends all its processes and removes its folder.
+/// A run under way. Dropping it ends all its processes and removes their folders.
+#[derive(Debug)]
 pub struct Run<'a> {
     options: &'a Options,
-    // Dropped in this order: the proxies before the servers, the folder last.
+    // Dropped in this order: the proxies before the servers.
     targets: Vec<Target>,
     stage: Stage,
-    folder: TempDir,
     method: Method,
     results: Results,
 }
@@ -51,14 +46,8 @@ impl<'a> Run<'a> {
                 Err(why) => method.skipped.push((*kind, why)),
             }
         }
-        let folder = tempfile::Builder::new().prefix("slotway-bench-").tempdir()?;
         let with_cluster = kinds.iter().any(|kind| kind.is_slotway());
-        let stage = Stage {
-            standalone: Backends::standalone(SERVERS, folder.path())?,
-            cluster: with_cluster.then(|| Backends::cluster(SERVERS, folder.path())).transpose()?,
-            folder: folder.path().to_owned(),
-            slotway: options.slotway.clone(),
-        };
+        let stage = Stage::set_up(with_cluster, options.slotway.clone())?;
         let mut targets = Vec::new();
         for kind in kinds {
             let started = Target::start(kind, &stage).and_then(|target| {
@@ -68,7 +57,7 @@ impl<'a> Run<'a> {
                     .try_for_each(|keys| load_keys(target.address, keys))?;
                 Ok(target)
             });
-            check_interrupt()?;
+            interrupt::check()?;
             match started {
                 Ok(target) => targets.push(target),
                 Err(why) => method.skipped.push((kind, format!("{why:#}"))),
@@ -80,7 +69,7 @@ impl<'a> Run<'a> {
         if targets.is_empty() {
             bail!("there is nothing to measure");
         }
-        Ok(Run { options, targets, stage, folder, method, results: Results::default() })
+        Ok(Run { options, targets, stage, method, results: Results::default() })
     }
 
     /// Measures everything that was asked for. What fails is noted and does not stop the rest.
@@ -103,7 +92,7 @@ impl<'a> Run<'a> {
             match cell::measure(target, load, self.options.warm_up, self.options.cell) {
                 Ok(cell) => self.results.add_cell(load.name, target.kind, round, cell),
                 Err(error) => {
-                    check_interrupt()?;
+                    interrupt::check()?;
                     self.results.failures.push(format!("{error:#}"));
                     // What is left of the old one may be in any state; the next cell gets a new one.
                     *target = Target::start(target.kind, &self.stage).with_context(|| {
@@ -125,7 +114,7 @@ impl<'a> Run<'a> {
             match idle::measure(kind, &self.stage) {
                 Ok(memory) => self.results.add_memory(kind, round, memory),
                 Err(error) => {
-                    check_interrupt()?;
+                    interrupt::check()?;
                     self.results.failures.push(format!("{error:#}"));
                 }
             }
@@ -147,7 +136,7 @@ impl<'a> Run<'a> {
             let load = loads::by_name(name).context("a goal about no load")?;
             say(&format!("recording a profile of slotway: {}", load.title));
             let recorded = self.profile(slotway, load).map_err(|error| format!("{error:#}"));
-            check_interrupt()?;
+            interrupt::check()?;
             self.method.profiles.push((name, recorded));
         }
         Ok(())
@@ -161,7 +150,7 @@ impl<'a> Run<'a> {
 
     fn profile(&self, target: &Target, load: &Load) -> Result<String> {
         let (cell, output) = (self.options.cell, &self.options.output);
-        let file = profile::record(target, load, cell, self.folder.path(), output)?;
+        let file = profile::record(target, load, cell, self.stage.folder.path(), output)?;
         Ok(file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
     }
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
+use testbed::{Output, Peer, Port, Process, wait_for};
 
-use crate::backends::Backends;
-use crate::process::{self, Process};
-use crate::wire::Connection;
+use crate::host;
+use crate::stage::Stage;
 
 /// How long a proxy may take until it serves.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -80,26 +80,13 @@ impl Kind {
     pub fn program(self, slotway: &Path) -> Result<Option<PathBuf>, String> {
         match self {
             Kind::Direct => Ok(None),
-            Kind::Nutcracker | Kind::Haproxy => process::installed(self.name())
+            Kind::Nutcracker | Kind::Haproxy => host::installed(self.name())
                 .map(Some)
                 .ok_or_else(|| format!("not installed (apt-get install {})", self.name())),
             Kind::Slotway | Kind::SlotwayTwo if slotway.is_file() => Ok(Some(slotway.to_owned())),
             Kind::Slotway | Kind::SlotwayTwo => Err(format!("{} is not there", slotway.display())),
         }
     }
-}
-
-/// The servers that the targets share.
-#[derive(Debug)]
-pub struct Stage {
-    /// For direct, nutcracker and haproxy; the first of them holds every key.
-    pub standalone: Backends,
-    /// For slotway; absent when slotway is not measured.
-    pub cluster: Option<Backends>,
-    /// Where configurations and logs go.
-    pub folder: PathBuf,
-    /// The slotway to run.
-    pub slotway: PathBuf,
 }
 
 /// A target that serves.
@@ -109,119 +96,138 @@ pub struct Target {
     pub kind: Kind,
     /// Where clients connect.
     pub address: SocketAddr,
-    /// None for a server without a proxy.
-    proxy: Option<Process>,
     /// The servers its requests end at.
     pub node_pids: Vec<u32>,
+    proxy: Proxy,
+}
+
+/// The process between clients and servers. Dropping it ends it.
+#[derive(Debug)]
+enum Proxy {
+    None,
+    Program {
+        process: Process,
+        /// Its own as long as it runs.
+        _ports: [Port; 2],
+    },
+    Slotway(testbed::Proxy),
 }
 
 impl Target {
     /// Starts a target before the servers of `stage`, and waits until it answers.
     pub fn start(kind: Kind, stage: &Stage) -> Result<Self> {
         let program = kind.program(&stage.slotway).map_err(anyhow::Error::msg)?;
-        let Some(program) = program else {
-            let (address, pid) = stage.first_standalone();
-            return Ok(Target { kind, address, proxy: None, node_pids: vec![pid] });
+        let first = &stage.standalone[0];
+        let (address, node_pids, proxy) = match (kind, program) {
+            (Kind::Slotway, Some(program)) => stage.slotway(&program, 1)?,
+            (Kind::SlotwayTwo, Some(program)) => stage.slotway(&program, 2)?,
+            (Kind::Nutcracker, Some(program)) => stage.nutcracker(&program)?,
+            (Kind::Haproxy, Some(program)) => stage.haproxy(&program)?,
+            (_, Some(_) | None) => (first.addr(), vec![first.pid()], Proxy::None),
         };
-        let address = process::free_address()?;
-        let mut command = Command::new(program);
-        let node_pids = match kind {
-            Kind::Nutcracker => stage.nutcracker(&mut command, address)?,
-            Kind::Haproxy => stage.haproxy(&mut command, address)?,
-            Kind::Slotway => stage.slotway(&mut command, address, 1)?,
-            Kind::SlotwayTwo => stage.slotway(&mut command, address, 2)?,
-            Kind::Direct => unreachable!("a server without a proxy has no program"),
-        };
-        let log = format!("{}-{}", kind.name(), address.port());
-        let mut proxy = Process::spawn(&log, &stage.folder, &mut command)?;
-        proxy.wait_until(START_LIMIT, || serves(address))?;
-        Ok(Target { kind, address, proxy: Some(proxy), node_pids })
+        let address = address.parse().with_context(|| format!("{address} is no address"))?;
+        Ok(Target { kind, address, node_pids, proxy })
     }
 
     /// The proxy's process id; none for a server without a proxy.
     pub fn proxy_pid(&self) -> Option<u32> {
-        self.proxy.as_ref().map(Process::pid)
-    }
-
-    /// Fails, with the end of its log, if the proxy has ended.
-    pub fn check(&mut self) -> Result<()> {
-        self.proxy.as_mut().map_or(Ok(()), Process::check)
-    }
-}
-
-/// Whether reads of several keys, on different nodes most likely, are answered.
-fn serves(address: SocketAddr) -> bool {
-    let ask = || -> Result<()> {
-        let mut connection = Connection::open(address)?;
-        for key in ["a", "b", "c", "d"] {
-            connection.ask(&["STRLEN", key])?;
+        match &self.proxy {
+            Proxy::None => None,
+            Proxy::Program { process, .. } => Some(process.pid()),
+            Proxy::Slotway(slotway) => Some(slotway.pid()),
         }
-        Ok(())
-    };
-    ask().is_ok()
+    }
+
+    /// Fails, with what it has written, if the proxy has ended.
+    pub fn check(&mut self) -> Result<()> {
+        let (ended, output) = match &mut self.proxy {
+            Proxy::None => return Ok(()),
+            Proxy::Program { process, .. } => (process.exited(), process.output()),
+            Proxy::Slotway(slotway) => (slotway.exited(), slotway.log()),
+        };
+        match ended {
+            None => Ok(()),
+            Some(status) => bail!("{} has ended ({status}):\n{output}", self.kind.name()),
+        }
+    }
 }
+
+/// The address, the servers behind it, and the proxy.
+type Started = (String, Vec<u32>, Proxy);
 
 impl Stage {
-    fn first_standalone(&self) -> (SocketAddr, u32) {
-        (self.standalone.addresses()[0], self.standalone.pids()[0])
-    }
-
-    fn nutcracker(&self, command: &mut Command, address: SocketAddr) -> Result<Vec<u32>> {
-        let servers: String = self
-            .standalone
-            .addresses()
-            .iter()
-            .fold(String::new(), |list, it| list + &format!("    - {it}:1\n"));
+    fn nutcracker(&self, program: &Path) -> Result<Started> {
+        let ports = [Port::free()?, Port::free()?];
+        let listen = ports[0].addr();
+        let servers: String =
+            self.standalone.iter().map(|server| format!("    - {}:1\n", server.addr())).collect();
         let settings = format!(
-            "bench:\n  listen: {address}\n  hash: fnv1a_64\n  distribution: ketama\n  redis: true\n  \
-             preconnect: true\n  server_connections: 1\n  auto_eject_hosts: false\n  backlog: 4096\n  \
-             servers:\n{servers}"
+            "bench:\n  listen: {listen}\n  hash: fnv1a_64\n  distribution: ketama\n  redis: true\n  \
+             preconnect: true\n  server_connections: 1\n  auto_eject_hosts: false\n  \
+             backlog: 4096\n  servers:\n{servers}"
         );
-        let file = self.write(&format!("nutcracker-{}.yml", address.port()), &settings)?;
-        let statistics = process::free_address()?;
+        let mut command = Command::new(program);
         command
             .arg("--conf-file")
-            .arg(file)
+            .arg(self.write(&format!("nutcracker-{}.yml", ports[0].number()), &settings)?)
             .args(["--stats-addr", "127.0.0.1"])
-            .args(["--stats-port", &statistics.port().to_string()])
+            .args(["--stats-port", &ports[1].number().to_string()])
             .args(["--output", "/dev/stderr"])
             .arg("--pid-file")
-            .arg(self.folder.join(format!("nutcracker-{}.pid", address.port())));
-        Ok(self.standalone.pids())
+            .arg(self.folder.path().join(format!("nutcracker-{}.pid", ports[0].number())));
+        Ok((listen, self.standalone_pids(), run(Kind::Nutcracker, &command, ports)?))
     }
 
-    fn haproxy(&self, command: &mut Command, address: SocketAddr) -> Result<Vec<u32>> {
-        let (server, pid) = self.first_standalone();
+    fn haproxy(&self, program: &Path) -> Result<Started> {
+        let ports = [Port::free()?, Port::free()?];
+        let listen = ports[0].addr();
+        let server = &self.standalone[0];
         let settings = format!(
             "global\n  nbthread 1\n  maxconn {HAPROXY_CONNECTIONS}\n\
              defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
-             listen bench\n  bind {address} backlog 4096\n  server one {server}\n"
+             listen bench\n  bind {listen} backlog 4096\n  server one {}\n",
+            server.addr()
         );
-        let file = self.write(&format!("haproxy-{}.cfg", address.port()), &settings)?;
+        let file = self.write(&format!("haproxy-{}.cfg", ports[0].number()), &settings)?;
+        let mut command = Command::new(program);
         command.arg("-db").arg("-f").arg(file);
-        Ok(vec![pid])
+        Ok((listen, vec![server.pid()], run(Kind::Haproxy, &command, ports)?))
     }
 
-    fn slotway(
-        &self,
-        command: &mut Command,
-        address: SocketAddr,
-        workers: usize,
-    ) -> Result<Vec<u32>> {
+    /// With its metrics on, which is the testbed's default.
+    fn slotway(&self, program: &Path, workers: usize) -> Result<Started> {
         let cluster = self.cluster.as_ref().context("slotway without a cluster")?;
-        let seeds: Vec<String> = cluster.addresses().iter().map(ToString::to_string).collect();
-        command
-            .args(["--seeds", &seeds.join(","), "--listen", &address.to_string()])
-            .args(["--workers", &workers.to_string()])
-            .args(["--admin", &process::free_address()?.to_string()]);
-        Ok(cluster.pids())
+        let builder = testbed::Proxy::builder(cluster.seeds()).binary(program);
+        let proxy = builder.workers(workers).start()?;
+        let node_pids = cluster.nodes().iter().map(testbed::Node::pid).collect();
+        Ok((proxy.addr(), node_pids, Proxy::Slotway(proxy)))
     }
 
     fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
-        let file = self.folder.join(name);
-        fs::write(&file, content).with_context(|| format!("cannot write {file:?}"))?;
+        let file = self.folder.path().join(name);
+        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)
     }
+}
+
+/// Starts a proxy and waits until reads through it are answered.
+fn run(kind: Kind, command: &Command, ports: [Port; 2]) -> Result<Proxy> {
+    let mut process = Process::start(kind.name(), command, Output::Kept)?;
+    let address = ports[0].addr();
+    let ready = wait_for(&format!("{} to serve", kind.name()), START_LIMIT, || {
+        if let Some(status) = process.exited() {
+            return Ok(Err(anyhow!("it has ended ({status})")));
+        }
+        let mut peer = Peer::connect(&address)?;
+        // Several keys, so that each server behind it is asked most likely. None of them exists.
+        for key in ["a", "b", "c", "d"] {
+            peer.send_command(&["STRLEN", key])?;
+            peer.expect(":0\r\n")?;
+        }
+        Ok(Ok(()))
+    });
+    ready.and_then(|ended| ended).with_context(|| process.output())?;
+    Ok(Proxy::Program { process, _ports: ports })
 }
 
 #[cfg(test)]
@@ -238,5 +244,14 @@ mod tests {
     fn a_slotway_that_was_not_built_is_said_in_words() {
         let why = Kind::Slotway.program(Path::new("/nowhere/slotway")).unwrap_err();
         assert_eq!(why, "/nowhere/slotway is not there");
+    }
+
+    #[test]
+    fn a_proxy_that_ends_at_once_is_reported_with_its_words() {
+        let ports = [Port::free().unwrap(), Port::free().unwrap()];
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo the disk is on fire; exit 3"]);
+        let error = format!("{:#}", run(Kind::Haproxy, &shell, ports).unwrap_err());
+        assert!(error.contains("the disk is on fire") && error.contains('3'), "{error}");
     }
 }

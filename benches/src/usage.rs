@@ -100,8 +100,9 @@ fn first_number(text: &str) -> Option<u64> {
 mod tests {
     use std::process::{self, Command};
 
+    use testbed::{Output, Process, wait_until};
+
     use super::*;
-    use crate::process::Process;
 
     #[test]
     fn resident_memory_is_read_in_bytes() {
@@ -113,14 +114,13 @@ mod tests {
 
     #[test]
     fn cpu_time_that_a_child_burns_is_seen() {
-        let folder = tempfile::tempdir().unwrap();
         let mut shell = Command::new("sh");
         shell.args(["-c", "while :; do :; done"]);
-        let mut child = Process::spawn("burner", folder.path(), &mut shell).unwrap();
+        let child = Process::start("a shell", &shell, Output::Kept).unwrap();
         let pid = child.pid();
         let before = cpu_ns(pid).unwrap();
         let moved = || cpu_ns(pid).unwrap() > before + 2 * TICK_NS;
-        child.wait_until(Duration::from_secs(20), moved).unwrap();
+        wait_until("CPU time to be spent", Duration::from_secs(20), moved).unwrap();
         let (user, system) = user_and_system_ticks(pid).unwrap();
         assert!(user + system >= 1, "{user} + {system}");
     }

@@ -5,8 +5,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use benches::host::raise_open_files;
+use benches::interrupt;
 use benches::options::Options;
-use benches::process::{raise_open_files, watch_signals};
 use benches::run::Run;
 use benches::targets::{Kind, OPEN_FILES_WANTED};
 
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<ExitCode> {
     let mut options = Options::from_command_line()?;
-    watch_signals()?;
+    interrupt::watch()?;
     let files = raise_open_files(OPEN_FILES_WANTED)?;
     if files < OPEN_FILES_WANTED {
         say(&format!(

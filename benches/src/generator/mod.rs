@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token};
+use testbed::Peer;
 
+use crate::interrupt;
 use crate::loads::{Action, Keys, Load};
-use crate::process::check_interrupt;
-use crate::wire::Connection;
 
 use client::Client;
 use script::Script;
@@ -76,7 +76,7 @@ impl Clients {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut client.stream, Token(index), interest)?;
             clients.push(client);
-            check_interrupt()?;
+            interrupt::check()?;
         }
         let buffer = vec![0; READ_BUFFER_BYTES];
         Ok(Clients { poll, clients, script, random: fastrand::Rng::new(), buffer })
@@ -116,7 +116,7 @@ impl Clients {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             }
-            check_interrupt()?;
+            interrupt::check()?;
             for event in &events {
                 let client = &mut self.clients[event.token().0];
                 if event.is_writable() {
@@ -154,7 +154,7 @@ impl Clients {
 /// Writes all keys of a set through the server or proxy at `address`.
 pub fn load_keys(address: SocketAddr, keys: &Keys) -> Result<()> {
     let script = Script::new(Action::Set, keys);
-    let mut connection = Connection::open(address)?;
+    let mut peer = Peer::connect(&address.to_string())?;
     let request_bytes = script.batch(1).len();
     let batch_size = (LOADING_BATCH_BYTES / request_bytes).max(1) as u32;
     let mut next = 0;
@@ -162,42 +162,44 @@ pub fn load_keys(address: SocketAddr, keys: &Keys) -> Result<()> {
         let count = batch_size.min(script.key_count() - next);
         let mut batch = script.batch(count as usize);
         script.enumerate(&mut batch, next);
-        connection.send(&batch)?;
-        for _ in 0..count {
-            connection.reply()?;
-        }
+        peer.send(&batch)?;
+        peer.expect(b"+OK\r\n".repeat(count as usize)).context("loading keys")?;
         next += count;
-        check_interrupt()?;
+        interrupt::check()?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use testbed::{Standalone, redis};
+
     use super::*;
-    use crate::backends::Backends;
-    use crate::loads::{LOADS, by_name};
+    use crate::loads::{LARGE, by_name};
 
     /// Few enough to load in no time; loads choose among them by number alone.
     static KEYS: Keys = Keys { prefix: b"key:", count: 500, value_bytes: 32 };
 
+    fn server() -> (Standalone, SocketAddr) {
+        let server = Standalone::start().unwrap();
+        let address = server.addr().parse().unwrap();
+        (server, address)
+    }
+
     #[test]
     fn every_reply_is_counted_on_a_real_server() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Backends::standalone(1, folder.path()).unwrap();
-        let address = server.addresses()[0];
+        let (server, address) = server();
         load_keys(address, &KEYS).unwrap();
-        let mut connection = Connection::open(address).unwrap();
-        assert_eq!(connection.ask(&["DBSIZE"]).unwrap(), "500");
+        assert_eq!(server.query::<usize>(&redis::cmd("DBSIZE")).unwrap(), 500);
 
         for action in [Action::Get, Action::Set] {
-            connection.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+            server.query::<()>(redis::cmd("CONFIG").arg("RESETSTAT")).unwrap();
             let mut clients = Clients::connect_many(address, 7, 16, action, &KEYS).unwrap();
             let outcome = clients.run(Duration::from_millis(50)).unwrap();
             assert!(outcome.requests >= 7 * 16, "{}", outcome.requests);
             assert_eq!(outcome.latency_ns.len(), outcome.requests);
             clients.use_each_once(3).unwrap();
-            let info = connection.ask(&["INFO", "stats"]).unwrap();
+            let info: String = server.query(redis::cmd("INFO").arg("stats")).unwrap();
             // RESETSTAT counts itself among the commands that follow it.
             let expected = outcome.requests + 7 * 16 + 1;
             let line = format!("total_commands_processed:{expected}\r\n");
@@ -207,21 +209,17 @@ mod tests {
 
     #[test]
     fn a_missing_key_fails_the_load() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Backends::standalone(1, folder.path()).unwrap();
-        let load = by_name("c50").unwrap();
-        let mut clients = Clients::connect(server.addresses()[0], load).unwrap();
+        let (_server, address) = server();
+        let mut clients = Clients::connect(address, by_name("c50").unwrap()).unwrap();
         let error = clients.run(Duration::from_millis(50)).unwrap_err().to_string();
         assert!(error.contains("$-1"), "{error}");
     }
 
     #[test]
     fn a_large_value_arrives_in_pieces() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Backends::standalone(1, folder.path()).unwrap();
-        let load = LOADS.iter().find(|load| load.keys.value_bytes > 4096).unwrap();
-        load_keys(server.addresses()[0], load.keys).unwrap();
-        let mut clients = Clients::connect(server.addresses()[0], load).unwrap();
+        let (_server, address) = server();
+        load_keys(address, &LARGE).unwrap();
+        let mut clients = Clients::connect(address, by_name("c50-16k").unwrap()).unwrap();
         assert!(clients.run(Duration::from_millis(50)).unwrap().requests >= 50);
     }
 }

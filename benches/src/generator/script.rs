@@ -5,7 +5,6 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 
 use crate::loads::{Action, Keys};
-use crate::wire;
 
 /// Length of a key: the prefix and twelve digits.
 const KEY_BYTES: usize = 16;
@@ -34,13 +33,13 @@ impl Script {
         let (request, head, value_bytes) = match action {
             Action::Get => {
                 let head = format!("${}\r\n", keys.value_bytes).into_bytes();
-                (wire::command(&[b"GET", &key]), head, Some(keys.value_bytes))
+                (command(&[b"GET", &key]), head, Some(keys.value_bytes))
             }
             Action::Set => {
                 // Begins with the key, so that a reader can tell whose value it is.
                 let mut value = key.clone();
                 value.resize(keys.value_bytes, b'.');
-                (wire::command(&[b"SET", &key, &value]), b"+OK\r\n".to_vec(), None)
+                (command(&[b"SET", &key, &value]), b"+OK\r\n".to_vec(), None)
             }
         };
         let key_at = (0..=request.len() - KEY_BYTES)
@@ -118,6 +117,17 @@ impl Script {
         let at = index * self.request.len() + self.key_at[0];
         at..at + KEY_BYTES
     }
+}
+
+/// The bytes of a command as a client sends it.
+fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
 }
 
 fn quote(bytes: &[u8]) -> String {
