@@ -63,10 +63,12 @@ pub fn measure(
     duration: Duration,
 ) -> Result<Cell> {
     let outcome = run(target, load, warm_up, duration);
-    // A proxy that died says more than the connections it broke.
-    interrupt::check()?;
-    target.check()?;
-    outcome.with_context(|| format!("{} on {}", load.name, target.kind.name()))
+    if outcome.is_err() {
+        // A proxy that died says more than the connections it broke, a moment later.
+        interrupt::pause(Duration::from_millis(200))?;
+    }
+    let ended = target.check();
+    ended.and(outcome).with_context(|| format!("{} on {}", load.name, target.kind.name()))
 }
 
 fn run(target: &Target, load: &Load, warm_up: Duration, duration: Duration) -> Result<Cell> {

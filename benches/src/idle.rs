@@ -59,8 +59,10 @@ fn growth(from: Resident, to: Resident) -> f64 {
 pub fn measure(kind: Kind, stage: &Stage) -> Result<Memory> {
     let mut target = Target::start(kind, stage)?;
     let outcome = run(&target);
-    target.check()?;
-    outcome.with_context(|| format!("{IDLE_CONNECTIONS} idle connections on {}", kind.name()))
+    let ended = target.check();
+    ended
+        .and(outcome)
+        .with_context(|| format!("{IDLE_CONNECTIONS} idle connections on {}", kind.name()))
 }
 
 fn run(target: &Target) -> Result<Memory> {

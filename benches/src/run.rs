@@ -88,19 +88,27 @@ impl<'a> Run<'a> {
     }
 
     fn measure_load(&mut self, load: &'static Load, round: usize) -> Result<()> {
+        let mut gone = Vec::new();
         for target in &mut self.targets {
+            let kind = target.kind;
             match cell::measure(target, load, self.options.warm_up, self.options.cell) {
-                Ok(cell) => self.results.add_cell(load.name, target.kind, round, cell),
+                Ok(cell) => self.results.add_cell(load.name, kind, round, cell),
                 Err(error) => {
                     interrupt::check()?;
                     self.results.failures.push(format!("{error:#}"));
                     // What is left of the old one may be in any state; the next cell gets a new one.
-                    *target = Target::start(target.kind, &self.stage).with_context(|| {
-                        format!("{} does not come up again", target.kind.name())
-                    })?;
+                    match Target::start(kind, &self.stage) {
+                        Ok(new) => *target = new,
+                        Err(error) => {
+                            let words = format!("{} did not come up again: {error:#}", kind.name());
+                            self.results.failures.push(words);
+                            gone.push(kind);
+                        }
+                    }
                 }
             }
         }
+        self.targets.retain(|target| !gone.contains(&target.kind));
         Ok(())
     }
 

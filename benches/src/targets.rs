@@ -15,6 +15,9 @@ use crate::stage::Stage;
 /// How long a proxy may take until it serves.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// So much of what a proxy wrote is quoted when it has ended.
+const LAST_LINES: usize = 6;
+
 /// Client connections that haproxy allows. It takes two files a connection, and refuses to start
 /// when that does not fit the limit of open files (20,000 where this was written).
 const HAPROXY_CONNECTIONS: usize = 9_500;
@@ -138,7 +141,7 @@ impl Target {
         }
     }
 
-    /// Fails, with what it has written, if the proxy has ended.
+    /// Fails, with what it has written last, if the proxy has ended.
     pub fn check(&mut self) -> Result<()> {
         let (ended, output) = match &mut self.proxy {
             Proxy::None => return Ok(()),
@@ -147,7 +150,11 @@ impl Target {
         };
         match ended {
             None => Ok(()),
-            Some(status) => bail!("{} has ended ({status}):\n{output}", self.kind.name()),
+            Some(status) => {
+                let lines: Vec<&str> = output.lines().collect();
+                let last = lines[lines.len().saturating_sub(LAST_LINES)..].join(" / ");
+                bail!("{} has ended ({status}): {last}", self.kind.name());
+            }
         }
     }
 }
