@@ -212,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn a_process_outlives_the_thread_that_asked_for_it() {
+        let asking = thread::spawn(|| {
+            let process = shell("exec sleep 1000");
+            let name = format!("/proc/{}/comm", process.pid());
+            // Until then it has not told the kernel yet whose death it wants to hear of.
+            crate::wait_until("the sleep to run", Duration::from_secs(5), || {
+                std::fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n")
+            })
+            .unwrap();
+            process
+        });
+        let mut process = asking.join().unwrap();
+        assert!(process.wait(Duration::from_millis(100)).is_err(), "{:?}", process.exited());
+    }
+
+    #[test]
     fn what_does_not_exist_is_named() {
         let error =
             Process::start("it", &Command::new("no-such-program"), Output::Kept).unwrap_err();

@@ -412,7 +412,8 @@ mod tests {
         // Two owners of one number, as when another program binds it after we looked.
         let port = Port::free().unwrap();
         let number = port.number();
-        let _listener = std::net::TcpListener::bind(("127.0.0.1", number)).unwrap();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", number)).unwrap();
+        std::thread::spawn(move || listener.incoming().for_each(drop));
         let folder = crate::folder::Folder::new().unwrap();
         let server = Server::start(&Recipe::new(false), port, folder.path()).unwrap();
         assert_ne!(server.port(), number);
