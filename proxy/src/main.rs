@@ -4,7 +4,10 @@ use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use slotway::config::{Config, Invocation, Refusal, logging};
+use slotway::config::{self, Config, Invocation, Refusal, logging};
+use slotway::server;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 fn main() -> ExitCode {
@@ -40,8 +43,35 @@ fn run(config: Config, warnings: &[String]) -> ExitCode {
 }
 
 /// Serves until a signal says to drain.
-fn serve(_config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("the data plane is not linked yet")
+fn serve(config: Config) -> anyhow::Result<()> {
+    let settings = config::settings(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stop = CancellationToken::new();
+    runtime.block_on(async {
+        tokio::spawn(stop_on_signal(stop.clone())?);
+        server::serve(settings, stop).await
+    })
+}
+
+/// Cancels at the first SIGTERM or SIGINT. The second one ends the process at once: who sends it
+/// does not want to wait for the drain.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        for told_before in [false, true] {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if told_before {
+                warn!("{name} again: ending at once");
+                std::process::exit(1);
+            }
+            info!("{name}: ending");
+            stop.cancel();
+        }
+    })
 }
 
 /// Prints to standard output. Who closes it early, like `slotway --help | head`, has what they

@@ -17,6 +17,7 @@ mod environment;
 mod file;
 mod forms;
 pub mod logging;
+mod parts;
 mod options;
 mod reference;
 mod rules;
@@ -26,6 +27,7 @@ pub use address::{HostPort, Mapping};
 pub use declaration::Row;
 pub use logging::LogFormat;
 pub use options::{Config, options};
+pub use parts::settings;
 pub use reference::reference;
 pub use secret::Secret;
 

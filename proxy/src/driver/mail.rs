@@ -29,8 +29,13 @@ pub enum Mail {
     },
     /// The topology has changed.
     Topology(Arc<Topology>),
-    /// How long requests may wait, from now on.
-    MaskDeadline(Duration),
+    /// What was learned of the cluster's servers changes these settings.
+    Limits {
+        /// How long requests may wait.
+        mask_deadline: Duration,
+        /// The largest argument of a request, in bytes.
+        bulk_bytes_max: u32,
+    },
     /// The process ends: finish what was promised, take nothing new.
     Drain,
     /// The time for that is over.

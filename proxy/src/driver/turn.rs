@@ -142,11 +142,9 @@ impl Driver {
                 self.worker.client_bytes(index, &self.buffer[..len], now);
             }
             Read::End => self.worker.client_ended(index, now),
-            Read::Broken => {
-                self.clients.close(index);
-                self.worker.client_lost(index, now);
-            }
+            Read::Broken => self.worker.client_lost(index, now),
         }
+        self.act();
     }
 
     fn node_ready(&mut self, index: u32, now: Moment) {
@@ -172,6 +170,7 @@ impl Driver {
                 self.worker.node_lost(index, now);
             }
         }
+        self.act();
     }
 
     // ---- writing ----
@@ -185,11 +184,9 @@ impl Driver {
         }
         match write(socket, output) {
             Ok(len) => self.worker.client_wrote(index, len, now),
-            Err(_) => {
-                self.clients.close(index);
-                self.worker.client_lost(index, now);
-            }
+            Err(_) => self.worker.client_lost(index, now),
         }
+        self.act();
     }
 
     fn write_node(&mut self, index: u32, now: Moment) {
@@ -204,14 +201,15 @@ impl Driver {
             Err(_) => {
                 self.nodes.close(index);
                 self.worker.node_lost(index, now);
+                self.act();
             }
         }
     }
 
-    /// Writes each node, then each client, and carries out what else the heart wants, until it
-    /// wants nothing more.
+    /// Writes each node, then each client, until the heart wants nothing more.
     fn flush(&mut self, now: Moment) {
         self.worker.settle_turn();
+        self.act();
         while self.worker.has_work() {
             while let Some(index) = self.worker.take_dirty_node() {
                 self.write_node(index, now);
@@ -219,16 +217,22 @@ impl Driver {
             while let Some(index) = self.worker.take_dirty_client() {
                 self.write_client(index, now);
             }
-            while let Some(action) = self.worker.take_action() {
-                self.act(action);
-            }
             self.worker.settle_turn();
+            self.act();
         }
     }
 
     // ---- what the heart wants ----
 
-    fn act(&mut self, action: Action) {
+    /// Carries out what the heart wants, after each thing that it was told: once it has closed
+    /// something, its index may be used again, and no event of the old socket may come under it.
+    fn act(&mut self) {
+        while let Some(action) = self.worker.take_action() {
+            self.act_on(action);
+        }
+    }
+
+    fn act_on(&mut self, action: Action) {
         match action {
             Action::Dial { connection, endpoint } => self.dial(connection, &endpoint),
             Action::CloseNode { connection } => {
@@ -274,7 +278,10 @@ impl Driver {
     fn read_mail(&mut self, cx: &mut Context<'_>, now: Moment) {
         for _ in 0..MAIL_PER_TURN {
             match self.mailbox.poll_recv(cx) {
-                Poll::Ready(Some(mail)) => self.handle(mail, now),
+                Poll::Ready(Some(mail)) => {
+                    self.handle(mail, now);
+                    self.act();
+                }
                 Poll::Ready(None) => {
                     self.stopped = true;
                     return;
@@ -315,7 +322,10 @@ impl Driver {
                 self.worker.topology_changed(topology, now);
                 self.worker.connect_to_primaries(now);
             }
-            Mail::MaskDeadline(deadline) => self.worker.set_mask_deadline(deadline),
+            Mail::Limits { mask_deadline, bulk_bytes_max } => {
+                self.worker.set_mask_deadline(mask_deadline);
+                self.worker.set_bulk_bytes_max(bulk_bytes_max);
+            }
             Mail::Drain => {
                 self.draining = true;
                 self.worker.drain(now);
@@ -330,6 +340,7 @@ impl Driver {
     fn tick(&mut self, now: Moment) {
         if self.worker.next_wake().is_some_and(|at| at <= now) {
             self.worker.tick(now);
+            self.act();
         }
         if self.heartbeat_at <= now {
             self.heartbeat_at = now + HEARTBEAT;
@@ -340,10 +351,8 @@ impl Driver {
     /// Sets the timer, if it has to fire earlier than it would; a late one is only set anew when
     /// it fires, because setting it costs more than a turn for nothing.
     fn arm_timer(&mut self, cx: &mut Context<'_>, now: Moment) {
-        let wanted = self
-            .worker
-            .next_wake()
-            .map_or(self.heartbeat_at, |wake| wake.min(self.heartbeat_at));
+        let wanted =
+            self.worker.next_wake().map_or(self.heartbeat_at, |wake| wake.min(self.heartbeat_at));
         loop {
             let fired = self.timer.is_elapsed();
             if fired || wanted < self.timer_at {

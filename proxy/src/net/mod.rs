@@ -54,9 +54,9 @@ pub fn tune_client(stream: &std::net::TcpStream, keepalive: Duration) -> io::Res
 /// The last address's error, or `TimedOut`, or that the name has no address.
 pub async fn dial(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + timeout;
-    let addresses = timeout_at(deadline, lookup_host((host, port)))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "resolving the name took too long"))??;
+    let addresses = timeout_at(deadline, lookup_host((host, port))).await.map_err(|_| {
+        io::Error::new(io::ErrorKind::TimedOut, "resolving the name took too long")
+    })??;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         match timeout_at(deadline, TcpStream::connect(address)).await {

@@ -362,8 +362,7 @@ mod tests {
     #[test]
     fn the_queue_keeps_its_bytes_through_compaction() {
         let mut connection = open();
-        let frames: Vec<Vec<u8>> =
-            (0..2000u32).map(|n| format!("{n:0100}").into_bytes()).collect();
+        let frames: Vec<Vec<u8>> = (0..2000u32).map(|n| format!("{n:0100}").into_bytes()).collect();
         for (n, frame) in frames.iter().enumerate() {
             connection.push(ticket(n as u32, frame), frame);
         }

@@ -266,12 +266,7 @@ mod tests {
                 Failed,
                 "-ERR Unrecognized option 'X'\r\n",
             ),
-            (
-                Local::Hello,
-                &["HELLO", "3"],
-                Failed,
-                "-NOPROTO unsupported protocol version\r\n",
-            ),
+            (Local::Hello, &["HELLO", "3"], Failed, "-NOPROTO unsupported protocol version\r\n"),
             (
                 Local::Hello,
                 &["HELLO", "x"],
@@ -299,8 +294,7 @@ mod tests {
     #[test]
     fn hello_tells_what_a_client_needs_and_takes_a_name() {
         let mut session = Session::new(0, 42, 16);
-        let (answer, reply) =
-            ask(&mut session, Local::Hello, &["HELLO", "2", "SETNAME", "me"]);
+        let (answer, reply) = ask(&mut session, Local::Hello, &["HELLO", "2", "SETNAME", "me"]);
         assert_eq!(answer, Answer::Served);
         assert_eq!(
             reply,

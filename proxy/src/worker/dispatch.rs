@@ -32,7 +32,11 @@ impl Worker {
         if !node.is_open() && ticket.trial != Trial::Node {
             if asking {
                 // The node that takes the slot over is away: again from the owner.
-                return self.park_at_slot("the node that takes the slot over is away", ticket, frame);
+                return self.park_at_slot(
+                    "the node that takes the slot over is away",
+                    ticket,
+                    frame,
+                );
             }
             return self.park_at_node(pool, ticket, frame);
         }

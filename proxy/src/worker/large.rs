@@ -281,7 +281,10 @@ impl Worker {
             .and_then(|session| session.flow.as_ref())
             .and_then(|flow| flow.large_front());
         if let Some(connection) = next
-            && self.connections.get(connection as usize).is_some_and(|c| c.stream == Stream::Waiting)
+            && self
+                .connections
+                .get(connection as usize)
+                .is_some_and(|c| c.stream == Stream::Waiting)
         {
             self.begin_flowing(connection, client.index);
         }

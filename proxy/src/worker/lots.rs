@@ -127,7 +127,12 @@ impl Worker {
     }
 
     /// Lets a request wait for its slot.
-    pub(super) fn park_at_slot(&mut self, trouble: &'static str, mut ticket: Ticket, frame: Vec<u8>) {
+    pub(super) fn park_at_slot(
+        &mut self,
+        trouble: &'static str,
+        mut ticket: Ticket,
+        frame: Vec<u8>,
+    ) {
         // Requests without keys wait with those of slot 0: any answer of the cluster serves them.
         let slot = ticket.slot.unwrap_or_default();
         let back_from_trial = std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot;
@@ -240,7 +245,13 @@ impl Worker {
     }
 
     /// A request that was sent to try the way is back, by whatever way.
-    pub(super) fn trial_back(&mut self, trial: Trial, pool: u16, slot: Option<Slot>, success: bool) {
+    pub(super) fn trial_back(
+        &mut self,
+        trial: Trial,
+        pool: u16,
+        slot: Option<Slot>,
+        success: bool,
+    ) {
         match trial {
             Trial::No => {}
             Trial::Node if success => self.open_gate(pool),

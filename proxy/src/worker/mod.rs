@@ -6,9 +6,12 @@
 //! 1. tells what happened: [`Worker::client_bytes`], [`Worker::node_bytes`], [`Worker::tick`] …
 //! 2. calls [`Worker::settle_turn`], which lets clients go on that had to wait;
 //! 3. writes: [`Worker::take_dirty_node`] and [`Worker::take_dirty_client`] until they are empty,
-//!    telling how much the kernel accepted;
-//! 4. carries out the actions ([`Worker::take_action`]); starts again at 2 if there was anything.
-//! 5. sleeps until something happens or [`Worker::next_wake`].
+//!    telling how much the kernel accepted; starts again at 2 if there was anything;
+//! 4. sleeps until something happens or [`Worker::next_wake`].
+//!
+//! After each single call it carries out the actions ([`Worker::take_action`]) before it tells
+//! anything else: an index that was closed may be used again at once, and nothing of the old
+//! socket may be told under it.
 
 mod clients;
 mod dispatch;
@@ -29,6 +32,7 @@ pub use outbox::{Action, WishReason};
 pub use settings::{Credentials, Settings};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use slab::Slab;
@@ -55,6 +59,8 @@ pub struct Surroundings {
     pub facts: Box<dyn Fn() -> Facts + Send>,
     /// Makes the metric cells of a node that was not known before, by its `host:port`.
     pub node_cells: Box<dyn Fn(&str) -> Arc<NodeCells> + Send>,
+    /// How to log in at the nodes; asked at each dial, so that a changed secret is used.
+    pub credentials: Box<dyn Fn() -> Option<Credentials> + Send>,
     /// A number in 0..1, for jitter.
     pub random: Box<dyn FnMut() -> f64 + Send>,
 }
@@ -112,8 +118,14 @@ impl Worker {
     }
 
     /// How long a request may wait, over all attempts, from now on.
-    pub fn set_mask_deadline(&mut self, deadline: std::time::Duration) {
+    pub fn set_mask_deadline(&mut self, deadline: Duration) {
         self.settings.mask_deadline = deadline;
+    }
+
+    /// The largest argument that a request may have from now on, in bytes: no node may get one
+    /// that it answers by closing the connection.
+    pub fn set_bulk_bytes_max(&mut self, bytes: u32) {
+        self.settings.limits.bulk_bytes_max = bytes;
     }
 
     /// The next thing for the driver to do apart from writing.

@@ -25,8 +25,9 @@ impl Worker {
     pub fn node_connected(&mut self, index: u32, now: Moment) {
         self.now = now;
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        let credentials = self.settings.credentials.as_ref();
-        connection.greet(credentials.map(|c| (c.user.as_bytes(), c.password.as_bytes())));
+        let credentials = (self.around.credentials)();
+        let credentials = credentials.as_ref();
+        connection.greet(credentials.map(|c| (c.user.as_bytes(), c.password.as_slice())));
         self.touch(index);
     }
 
@@ -151,9 +152,8 @@ impl Worker {
             Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, &to),
             _ => None,
         };
-        let tried = target == Some(pool)
-            || target == Some(ticket.previous)
-            || ticket.hops >= HOPS_MAX;
+        let tried =
+            target == Some(pool) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX;
         let verdict = verdict(
             &fate,
             Situation {
@@ -350,7 +350,11 @@ impl Worker {
             counter.add(1);
             let trying = matches!(node.gate, Gate::Closed { trying: true, .. });
             if !ready || short || trying {
-                let trouble = if ready { "its node closes connections" } else { "its node cannot be reached" };
+                let trouble = if ready {
+                    "its node closes connections"
+                } else {
+                    "its node cannot be reached"
+                };
                 self.shut_gate(pool, trouble);
             }
         }
@@ -434,4 +438,3 @@ fn trouble(fate: &Fate<'_>) -> &'static str {
         _ => "its node does not serve",
     }
 }
-

@@ -203,7 +203,8 @@ impl Worker {
     pub(super) fn any_primary(&mut self) -> u16 {
         let start = ((self.around.random)() * Slot::COUNT as f64) as usize;
         let from = |slot: usize| self.routes.get(slot).copied().filter(|&pool| pool != NO_POOL);
-        from(start).or_else(|| self.routes.iter().copied().find(|&p| p != NO_POOL)).unwrap_or(NO_POOL)
+        from(start)
+            .or_else(|| self.routes.iter().copied().find(|&p| p != NO_POOL))
+            .unwrap_or(NO_POOL)
     }
 }
-

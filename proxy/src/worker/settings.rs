@@ -38,8 +38,6 @@ pub struct Settings {
     pub dedicated_max: usize,
     /// An extra connection that was idle for so long is closed.
     pub node_idle_timeout: Duration,
-    /// How to log in at the nodes.
-    pub credentials: Option<Credentials>,
 }
 
 impl Default for Settings {
@@ -59,7 +57,6 @@ impl Default for Settings {
             mask_deadline: Duration::from_secs(60),
             dedicated_max: 15,
             node_idle_timeout: Duration::from_secs(60),
-            credentials: None,
         }
     }
 }
@@ -70,7 +67,7 @@ pub struct Credentials {
     /// Empty: the default user, by the one-argument AUTH that old servers understand.
     pub user: String,
     /// The password.
-    pub password: String,
+    pub password: Vec<u8>,
 }
 
 impl fmt::Debug for Credentials {

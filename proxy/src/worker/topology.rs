@@ -68,7 +68,8 @@ impl Worker {
         }
         self.retire_shared(index);
         if let Some(pool) = self.pools.get_mut(usize::from(index)) {
-            let (lot, large) = (std::mem::take(&mut pool.lot), std::mem::take(&mut pool.large_queue));
+            let (lot, large) =
+                (std::mem::take(&mut pool.lot), std::mem::take(&mut pool.large_queue));
             let dead = pool.is_dead();
             self.release(lot);
             self.release(large);

@@ -92,7 +92,13 @@ pub(super) fn three_shards() -> Arc<Topology> {
 pub(super) fn key_of(port: u16, n: usize) -> String {
     let owned = |key: &String| {
         let slot = Slot::of_key(key.as_bytes()).number();
-        port == if slot <= 5460 { 1 } else if slot <= 10922 { 2 } else { 3 }
+        port == if slot <= 5460 {
+            1
+        } else if slot <= 10922 {
+            2
+        } else {
+            3
+        }
     };
     (0..).map(|i| format!("k{i}")).filter(owned).nth(n).unwrap()
 }
@@ -122,6 +128,7 @@ impl Bench {
                 commands_processed: 0,
             }),
             node_cells: Box::new(|_| Arc::new(NodeCells::default())),
+            credentials: Box::new(|| None),
             random: Box::new(|| 0.5),
         };
         Bench {

@@ -8,8 +8,7 @@ fn a_client_has_only_so_much_in_flight() {
     let mut bench = Bench::with(Settings { requests_max: 16, ..settings() });
     let client = bench.client();
     let key = key_of(1, 0);
-    let requests: Vec<u8> =
-        (0..100).flat_map(|n| encode(&format!("RPUSH {key} {n}"))).collect();
+    let requests: Vec<u8> = (0..100).flat_map(|n| encode(&format!("RPUSH {key} {n}"))).collect();
     bench.send_raw(client, &requests);
     assert_eq!(bench.at(1).len(), 16);
     assert!(!bench.worker.reads_client(client), "reading pauses");

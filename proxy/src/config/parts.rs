@@ -1,0 +1,116 @@
+//! From options to what each part of the process is told. Bounds for the whole process become
+//! each worker's share here.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::{Config, HostPort, Secret};
+use crate::discovery::{self, Credentials, CredentialsSource, Password};
+use crate::resp::request::Limits;
+use crate::topology::{AddressMap, Endpoint};
+use crate::{server, worker};
+
+/// The settings of the process.
+///
+/// # Errors
+/// If the password file cannot be read, or the address map contradicts itself.
+pub fn settings(config: &Config) -> anyhow::Result<server::Settings> {
+    let pair = |at: &HostPort| (at.host.clone(), at.port);
+    Ok(server::Settings {
+        listen: config.listen.iter().map(pair).collect(),
+        admin: config.admin.as_ref().map(pair),
+        workers: config.workers,
+        clients_max: config.clients_max,
+        client_keepalive: config.tcp_keepalive.unwrap_or(Duration::ZERO),
+        drain_timeout: config.drain_timeout,
+        connect_timeout: config.connect_timeout,
+        second_look: config.second_look,
+        mask_deadline: config.mask_deadline,
+        worker: worker_settings(config),
+        discovery: discovery_settings(config)?,
+    })
+}
+
+fn worker_settings(config: &Config) -> worker::Settings {
+    let share = |whole: usize| whole / config.workers.max(1);
+    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    worker::Settings {
+        limits: Limits {
+            arguments_max: narrow(config.arguments_max),
+            bulk_bytes_max: narrow(config.bulk_max),
+            ..Limits::default()
+        },
+        requests_max: u16::try_from(config.client_requests_max).unwrap_or(u16::MAX),
+        output_max: config.client_output_max,
+        large_request: config.large_request,
+        large_requests_max_bytes: share(config.large_requests_max_bytes).max(config.bulk_max),
+        large_reply: config.large_reply,
+        large_stall: config.large_stall,
+        park_max_requests: share(config.park_max_requests),
+        park_max_bytes: share(config.park_max_bytes),
+        // One connection is the shared one.
+        dedicated_max: share(config.node_connections_max).saturating_sub(1),
+        node_idle_timeout: config.node_idle_timeout,
+        ..worker::Settings::default()
+    }
+}
+
+fn discovery_settings(config: &Config) -> anyhow::Result<discovery::Settings> {
+    let pairs: Vec<String> = config
+        .address_map
+        .iter()
+        .map(|pair| format!("{}={}", pair.announced, pair.reachable))
+        .collect();
+    Ok(discovery::Settings {
+        seeds: config.seeds.iter().map(|at| Endpoint::new(at.host.as_str(), at.port)).collect(),
+        refresh_period: config.refresh_period,
+        connect_timeout: config.connect_timeout,
+        credentials: credentials(config)?,
+        address_map: AddressMap::parse(pairs.iter().map(String::as_str)).context("address-map")?,
+        startup_timeout: config.startup_timeout,
+        ..discovery::Settings::default()
+    })
+}
+
+/// How to log in at the nodes. A password file is read anew each time, so that a changed secret
+/// is used by the next connection.
+fn credentials(config: &Config) -> anyhow::Result<CredentialsSource> {
+    let user = config.node_user.clone();
+    if let Some(file) = config.node_password_file.clone() {
+        read_password(&file)?;
+        return Ok(CredentialsSource::new(move || match read_password(&file) {
+            Ok(password) => Some(Credentials { user: user.clone(), password }),
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                None
+            }
+        }));
+    }
+    Ok(match &config.node_password {
+        Some(password) => {
+            CredentialsSource::fixed(Credentials { user, password: expose(password) })
+        }
+        None => CredentialsSource::none(),
+    })
+}
+
+fn expose(secret: &Secret) -> Password {
+    Password::new(secret.expose())
+}
+
+fn read_password(file: &Path) -> anyhow::Result<Password> {
+    let bytes = fs::read(file).with_context(|| unreadable(file))?;
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        bail!("the password file {} is empty", file.display());
+    }
+    Ok(Password::new(line))
+}
+
+fn unreadable(file: &Path) -> String {
+    format!("the password file {} cannot be read", file.display())
+}

@@ -1,0 +1,267 @@
+//! The worker threads, and how the rest of the process talks to them.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::Settings;
+use crate::command::CommandId;
+use crate::discovery::{Handle, Reason};
+use crate::driver::{self, Driver, Mail, Mailbox, Sender, mailbox};
+use crate::metrics::{NodeCells, Registry, WorkerCells};
+use crate::net;
+use crate::session::Facts;
+use crate::worker::{Credentials, Surroundings, WishReason, Worker};
+
+/// All workers.
+pub(super) struct Crew {
+    members: Vec<Member>,
+    clients_max: usize,
+    client_keepalive: Duration,
+    next_client_id: AtomicU64,
+}
+
+/// Who of the crew is still at work.
+pub(super) struct Roll {
+    /// Each thread says here how it ended.
+    ended: mpsc::UnboundedReceiver<(usize, std::thread::Result<()>)>,
+    running: usize,
+}
+
+struct Member {
+    sender: Sender,
+    /// Clients that it has, or is about to have.
+    clients: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Crew {
+    /// Starts the threads.
+    pub(super) fn start(
+        settings: &Settings,
+        handle: &Handle,
+        registry: &Arc<Registry>,
+        epoch: Instant,
+        tcp_port: u16,
+    ) -> anyhow::Result<(Crew, Roll)> {
+        let (report, ended) = mpsc::unbounded_channel();
+        let run_id: String = (0..40).map(|_| fastrand::char('a'..='f')).collect();
+        let mut members = Vec::new();
+        for number in 0..settings.workers {
+            let (sender, mail) = mailbox();
+            let clients = Arc::new(AtomicUsize::new(0));
+            let cells = Arc::new(WorkerCells::new(CommandId::COUNT));
+            registry.register_worker(Arc::clone(&cells));
+            let post = Post {
+                mail,
+                sender: sender.clone(),
+                clients: Arc::clone(&clients),
+                cells,
+                handle: handle.clone(),
+                registry: Arc::clone(registry),
+                settings: settings.clone(),
+                epoch,
+                facts: StaticFacts { run_id: run_id.clone(), tcp_port },
+            };
+            let report = report.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || {
+                    let result =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| post.work()));
+                    let _ = report.send((number, result));
+                })
+                .with_context(|| format!("worker thread {number} cannot be started"))?;
+            members.push(Member { sender, clients, thread: Some(thread) });
+        }
+        let roll = Roll { ended, running: members.len() };
+        let crew = Crew {
+            members,
+            clients_max: settings.clients_max,
+            client_keepalive: settings.client_keepalive,
+            next_client_id: AtomicU64::new(1),
+        };
+        Ok((crew, roll))
+    }
+
+    /// Where to send mail to each worker.
+    pub(super) fn senders(&self) -> Vec<Sender> {
+        self.members.iter().map(|member| member.sender.clone()).collect()
+    }
+
+    /// As many clients as allowed are connected.
+    pub(super) fn is_full(&self) -> bool {
+        let all = self.members.iter().map(|member| member.clients.load(Ordering::Relaxed));
+        all.sum::<usize>() >= self.clients_max
+    }
+
+    /// Gives a client to the worker that has the fewest: a few long-lived connections would
+    /// spread badly by chance.
+    pub(super) fn hand_over(&self, stream: TcpStream) {
+        if let Err(error) = net::tune_client(&stream, self.client_keepalive) {
+            return tracing::debug!(%error, "a client was gone before it was served");
+        }
+        let fewest = self.members.iter().min_by_key(|m| m.clients.load(Ordering::Relaxed));
+        let Some(member) = fewest else { return };
+        member.clients.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_client_id.fetch_add(1, Ordering::Relaxed);
+        // A worker that has ended is noticed elsewhere.
+        let _ = member.sender.send(Mail::Client { stream, id });
+    }
+
+    /// Tells the workers to finish what was promised and to end; waits for them, at most so long.
+    pub(super) async fn drain(mut self, mut roll: Roll, timeout: Duration) {
+        info!("draining: finishing what was promised");
+        let tell = |mail: fn() -> Mail| {
+            for member in &self.members {
+                let _ = member.sender.send(mail());
+            }
+        };
+        tell(|| Mail::Drain);
+        let all_ended = async {
+            while roll.running > 0 && roll.ended.recv().await.is_some() {
+                roll.running -= 1;
+            }
+        };
+        if tokio::time::timeout(timeout, all_ended).await.is_err() {
+            let left: usize = self.members.iter().map(|m| m.clients.load(Ordering::Relaxed)).sum();
+            warn!("the drain timeout is over; {left} clients are cut off");
+            tell(|| Mail::Stop);
+        }
+        for member in &mut self.members {
+            if let Some(thread) = member.thread.take() {
+                let _ = thread.join();
+            }
+        }
+        info!("drained");
+    }
+}
+
+impl Roll {
+    /// Waits until a worker ends that was not told to; says why.
+    pub(super) async fn failed(&mut self) -> anyhow::Error {
+        match self.ended.recv().await {
+            Some((number, result)) => {
+                self.running -= 1;
+                match result {
+                    Ok(()) => anyhow!("worker {number} has ended"),
+                    Err(panic) => anyhow!("worker {number} has failed: {}", words(&*panic)),
+                }
+            }
+            None => anyhow!("the workers have ended"),
+        }
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// What a worker thread takes with it.
+struct Post {
+    mail: Mailbox,
+    sender: Sender,
+    clients: Arc<AtomicUsize>,
+    cells: Arc<WorkerCells>,
+    handle: Handle,
+    registry: Arc<Registry>,
+    settings: Settings,
+    epoch: Instant,
+    facts: StaticFacts,
+}
+
+struct StaticFacts {
+    run_id: String,
+    tcp_port: u16,
+}
+
+impl Post {
+    fn work(self) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::error!(%error, "a worker's runtime cannot be built"),
+        };
+        let cells = Arc::clone(&self.cells);
+        let wishes = self.handle.clone();
+        let clients = self.clients;
+        let settings = driver::Settings {
+            connect_timeout: self.settings.connect_timeout,
+            second_look: self.settings.second_look,
+            epoch: self.epoch,
+            wish: Box::new(move |wish| wishes.request_refresh(reason(wish))),
+            closed: Box::new(move |count| {
+                clients.fetch_sub(count, Ordering::Relaxed);
+            }),
+        };
+        let around =
+            surroundings(self.handle, &self.registry, &self.settings, self.epoch, self.facts);
+        let worker = Worker::new(self.settings.worker, around, Arc::clone(&cells));
+        runtime.block_on(async move {
+            let driver = Driver::new(worker, settings, cells, self.mail, self.sender);
+            // As a task of its own: waking the future of `block_on` itself costs a system call.
+            // Its budget is its own too: a turn reads each socket once.
+            let driver = tokio::spawn(tokio::task::unconstrained(driver));
+            if let Err(error) = driver.await
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        });
+    }
+}
+
+fn surroundings(
+    handle: Handle,
+    registry: &Arc<Registry>,
+    settings: &Settings,
+    epoch: Instant,
+    statics: StaticFacts,
+) -> Surroundings {
+    let (numbers, nodes) = (Arc::clone(registry), Arc::clone(registry));
+    let source = settings.discovery.credentials.clone();
+    let mut random = fastrand::Rng::new();
+    Surroundings {
+        facts: Box::new(move || {
+            let summary = numbers.summary();
+            let version = handle.facts().server_version.as_ref().map(|v| v.redis_version.clone());
+            Facts {
+                server_version: version.unwrap_or_else(|| "7.0.0".into()),
+                process_id: std::process::id(),
+                run_id: statics.run_id.clone(),
+                tcp_port: statics.tcp_port,
+                uptime_seconds: epoch.elapsed().as_secs(),
+                connected_clients: summary.clients,
+                commands_processed: summary.requests_total,
+            }
+        }),
+        node_cells: Box::new(move |label| {
+            let cells = Arc::new(NodeCells::default());
+            nodes.register_node(label, Arc::clone(&cells));
+            cells
+        }),
+        credentials: Box::new(move || {
+            let credentials = source.get()?;
+            Some(Credentials {
+                user: credentials.user.unwrap_or_default(),
+                password: credentials.password.expose().to_vec(),
+            })
+        }),
+        random: Box::new(move || random.f64()),
+    }
+}
+
+fn reason(wish: WishReason) -> Reason {
+    match wish {
+        WishReason::Moved => Reason::Moved,
+        WishReason::UnknownNode => Reason::UnknownNode,
+        WishReason::ConnectionLost => Reason::ConnectionFailed,
+        WishReason::NotServing | WishReason::NoOwner => Reason::ClusterDown,
+    }
+}

@@ -1,0 +1,83 @@
+//! Passes on to the workers what the discovery finds out, and counts it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+
+use super::limits::Limits;
+use crate::discovery::Handle;
+use crate::driver::{Mail, Sender};
+use crate::metrics::Registry;
+use crate::topology::{Health, Role, Topology};
+
+/// How often counters and facts are looked at when the topology does not change.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Seconds since 1970.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Runs until it is cancelled.
+pub(super) async fn topology(
+    limits: Limits,
+    handle: Handle,
+    registry: Arc<Registry>,
+    workers: Vec<Sender>,
+    over: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut revisions = handle.subscribe();
+    let mut told = None;
+    let mut sent_revision = None;
+    loop {
+        let facts = handle.facts();
+        let now = (limits.mask_deadline(&facts), limits.bulk_bytes_max(&facts));
+        if told != Some(now) {
+            told = Some(now);
+            let (mask_deadline, bulk_bytes_max) = now;
+            tell(&workers, || Mail::Limits { mask_deadline, bulk_bytes_max });
+        }
+        let topology = handle.topology().load_full();
+        if !topology.is_empty() && sent_revision != Some(topology.revision) {
+            sent_revision = Some(topology.revision);
+            tell(&workers, || Mail::Topology(Arc::clone(&topology)));
+        }
+        show(&topology, &handle, &registry);
+        tokio::select! {
+            () = over.cancelled() => return Ok(()),
+            _ = revisions.changed() => {}
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+fn tell(workers: &[Sender], mail: impl Fn() -> Mail) {
+    for worker in workers {
+        // A worker that has ended is noticed elsewhere.
+        let _ = worker.send(mail());
+    }
+}
+
+fn show(topology: &Topology, handle: &Handle, registry: &Registry) {
+    let cells = &registry.cluster;
+    let count = |role: Role, online: bool| {
+        let nodes = topology.nodes().filter(|(_, node)| node.role == role);
+        nodes.filter(|(_, node)| (node.health == Health::Online) == online).count() as u64
+    };
+    cells.primaries_up.set(count(Role::Primary, true));
+    cells.primaries_down.set(count(Role::Primary, false));
+    cells.replicas_up.set(count(Role::Replica, true));
+    cells.replicas_down.set(count(Role::Replica, false));
+    cells.shards.set(topology.shards().len() as u64);
+    cells.slots_covered.set(topology.slots_covered() as u64);
+    let counts = handle.counts();
+    if cells.revision.get() != topology.revision
+        || counts.refreshes - counts.failed > cells.refreshes.get() - cells.refresh_failures.get()
+    {
+        cells.confirmed_timestamp_seconds.set(unix_seconds());
+    }
+    cells.revision.set(topology.revision);
+    cells.refreshes.set(counts.refreshes);
+    cells.refresh_failures.set(counts.failed);
+}
