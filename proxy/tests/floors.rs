@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use source::{Kind, Token, matches, roots, tokens, without_tests};
 
 /// The parts from the ground up. A part may use itself and what stands before it.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "slot",
+    "time",
     "resp",
     "metrics",
     "command",
@@ -63,12 +64,22 @@ const MUST_NOT_KNOW: &[Rule] = &[
     },
     Rule {
         who: |part| part != Some("config") && part.is_some(),
-        what: &["clap", "std::env", "env::"],
+        what: &[
+            "clap",
+            "env::var",
+            "env::var_os",
+            "env::vars",
+            "env::vars_os",
+            "env::args",
+            "env::args_os",
+            "env::{",
+            "std::env;",
+        ],
         why: "nothing but main and config reads configuration",
     },
     Rule {
         who: |part| part == Some("topology"),
-        what: &["Instant"],
+        what: &["Instant", "Moment"],
         why: "the topology does not know the time",
     },
     Rule {
@@ -321,7 +332,9 @@ fn what_breaks_a_rule_is_found() {
         ("session/mod.rs", "let now = Instant::now();", "Instant::now: only the world"),
         ("node/mod.rs", "if since\n .elapsed() > limit {}", "node/mod.rs:2: .elapsed"),
         ("metrics/mod.rs", "std::thread::spawn(f);", "thread"),
-        ("server/mod.rs", "std::env::var(\"X\")", "std::env: nothing but main and config"),
+        ("server/mod.rs", "std::env::var(\"X\")", "env::var: nothing but main and config"),
+        ("net/mod.rs", "use std::env::{var, consts};", "nothing but main and config"),
+        ("net/mod.rs", "use std::env; fn f() {}", "nothing but main and config"),
         ("driver/mod.rs", "#[derive(clap::Args)] struct X;", "clap: nothing but main and config"),
         ("topology/mod.rs", "fn age(now: Instant) {}", "the topology does not know the time"),
         ("routing/mod.rs", "static X: Mutex<u8> = Mutex::new(1);", "routing keeps no state"),
@@ -356,6 +369,7 @@ fn what_breaks_no_rule_is_let_through() {
         ("worker/mod.rs", "crate::count!(x); pub(crate) fn f() {} pub(in crate::worker) fn g() {}"),
         ("config/mod.rs", "use crate::server; use clap::Parser; std::env::var(x);"),
         ("net/mod.rs", "use tokio::net::TcpStream; use std::time::Instant; Instant::now();"),
+        ("session/info.rs", "use std::env::consts::OS; let os = std::env::consts::ARCH;"),
         ("metrics/build.rs", "const V: &str = env!(\"CARGO_PKG_VERSION\");"),
         ("main.rs", "use slotway::config; use clap::Parser; use tokio::runtime;"),
         ("fuzz.rs", "use crate::worker::X;"),
