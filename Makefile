@@ -20,15 +20,16 @@ help:
 
 demo:
 	@scripts/setup.sh cc redis-server
-	@$(CARGO) build --workspace --bins
+	@$(CARGO) build -p slotway -p testbed --bins
 	@exec $(TARGET)/debug/demo
 
 # A failed test shows the logs of its cluster and its proxy (SLOTWAY_TEST_LOGS); the harness keeps
-# them from everybody else. The programs are built first: the tests start them.
+# them from everybody else. The programs that tests start are built by `cargo test --workspace`
+# itself, before the first test runs; a `cargo build` before it would compile half of the
+# dependencies twice, because tests ask for more of their features.
 test: lint
 	@scripts/setup.sh redis-server
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
-	$(CARGO) build --workspace --bins
 	SLOTWAY_TEST_LOGS=1 $(CARGO) test --workspace
 	@echo "make test: format, clippy, documentation and all tests are in order."
 
