@@ -127,6 +127,13 @@ fn lines_are_bounded() {
         let bad = Progress::Bad(BadReply::LineTooLong(tag.as_bytes()[0]));
         assert_eq!(feed(longer.as_bytes()), bad);
     }
+    // A CR that ends a chunk counts as text as soon as no LF follows it.
+    for (length, fits) in [(1024 * 1024 - 1, true), (1024 * 1024, false)] {
+        let (mut scanner, ones) = (Scanner::default(), "1".repeat(length - 1));
+        assert_eq!(scanner.feed(b"+1\r"), Progress::More);
+        let end = scanner.feed(format!("{ones}\r\n").as_bytes());
+        assert_eq!(matches!(end, Progress::Complete { .. }), fits, "{end:?}");
+    }
     for tag in [":", "$", "*", ",", "_"] {
         let longer = format!("{tag}{}", "1".repeat(67));
         let bad = Progress::Bad(BadReply::LineTooLong(tag.as_bytes()[0]));

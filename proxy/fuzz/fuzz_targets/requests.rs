@@ -1,0 +1,4 @@
+//! What a client sends, by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| slotway::fuzz::requests(data));
