@@ -1,1 +1,21 @@
-//! TODO-skeleton
+//! The task that keeps the topology fresh: it asks seeds and nodes for their views, on a period
+//! and on demand, and publishes what [`topology::merge`](crate::topology::merge) makes of them.
+//!
+//! Seeds are resolved again at each dial and kept for ever beside the nodes that were learned
+//! from them. A refresh asks two nodes, more when one of them is slow, fails, or thinks that the
+//! cluster is down, and all of them (within a bound) when two contradict each other.
+
+mod ask;
+mod connection;
+mod facts;
+mod gather;
+mod handle;
+mod pace;
+mod report;
+mod settings;
+mod task;
+
+pub use facts::ClusterFacts;
+pub use handle::{Counts, Handle, Reason};
+pub use settings::{Credentials, CredentialsSource, Password, Settings};
+pub use task::{DiscoveryError, run};

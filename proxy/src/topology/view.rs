@@ -27,7 +27,7 @@ pub struct View {
     pub epochs_known: bool,
     /// The nodes it knows, each once, those without slots included.
     pub nodes: Vec<Seen>,
-    /// Who owns what. No slot is in two of them.
+    /// Who owns what, in the order of the slots. No slot is in two of them.
     pub owned: Vec<Owned>,
 }
 
@@ -172,17 +172,20 @@ impl View {
 
     /// Whether two nodes name the same owner for every slot that both know one of.
     pub fn agrees_with(&self, other: &View) -> bool {
-        let mine = self.owners();
-        let theirs = other.owners();
-        mine.iter().zip(&theirs).all(|(a, b)| a.is_none() || b.is_none() || a == b)
-    }
-
-    fn owners(&self) -> Vec<Option<NodeId>> {
-        let mut owners = vec![None; Slot::COUNT];
-        for range in &self.owned {
-            owners[range.first.index()..=range.last.index()].fill(Some(range.owner));
+        let (mut mine, mut theirs) = (self.owned.iter().peekable(), other.owned.iter().peekable());
+        while let (Some(a), Some(b)) = (mine.peek(), theirs.peek()) {
+            let overlap = a.first <= b.last && b.first <= a.last;
+            if overlap && a.owner != b.owner {
+                return false;
+            }
+            // The one that ends first cannot overlap anything further.
+            if a.last <= b.last {
+                mine.next()
+            } else {
+                theirs.next()
+            };
         }
-        owners
+        true
     }
 }
 
@@ -351,7 +354,8 @@ impl Draft {
         self.nodes.get_mut(index)
     }
 
-    fn finish(self, asked: &Endpoint, seed: bool, state: State, current_epoch: u64) -> View {
+    fn finish(mut self, asked: &Endpoint, seed: bool, state: State, current_epoch: u64) -> View {
+        self.owned.sort_unstable_by_key(|owned| owned.first);
         let slots_known = self.slots_known;
         let owners: hashbrown::HashSet<NodeId> = self.owned.iter().map(|o| o.owner).collect();
         let nodes = self.nodes.into_iter().map(|node| {

@@ -1,0 +1,194 @@
+//! What the rest of the process holds of discovery: the map, and a way to ask for a newer one.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+use super::ClusterFacts;
+use crate::slot::Slot;
+use crate::topology::{Endpoint, State, Topology};
+
+/// The published map and the wish for a newer one. Cheap to clone; usable from any thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    topology: Arc<ArcSwap<Topology>>,
+    facts: ArcSwap<ClusterFacts>,
+    revision: watch::Sender<u64>,
+    /// Holds one permit: any number of wishes before the next refresh are one.
+    wish: Notify,
+    /// Nodes that are likely to know more, at most [`HINTS_MAX`].
+    hints: Mutex<Vec<Endpoint>>,
+    /// Why there is no map yet, in words; empty once there is one.
+    problem: ArcSwap<String>,
+    requested: AtomicU64,
+    refreshes: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Most hints kept between two refreshes; more are dropped, the refresh happens all the same.
+const HINTS_MAX: usize = 4;
+
+/// Why somebody wants a newer map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A node answered MOVED.
+    Moved,
+    /// A redirect names a node that no view lists.
+    UnknownNode,
+    /// A connection to a node was lost or could not be made.
+    ConnectionFailed,
+    /// A node answered CLUSTERDOWN.
+    ClusterDown,
+    /// A node answered READONLY: it is no primary any more.
+    ReadOnly,
+    /// Somebody asked by hand.
+    Operator,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Moved => "a slot has moved",
+            Reason::UnknownNode => "a redirect names an unknown node",
+            Reason::ConnectionFailed => "a connection failed",
+            Reason::ClusterDown => "a node says that the cluster is down",
+            Reason::ReadOnly => "a node is no primary any more",
+            Reason::Operator => "the operator asks",
+        })
+    }
+}
+
+/// How often things happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Refreshes that were asked for, coalesced ones included.
+    pub requested: u64,
+    /// Refreshes done, periodic ones included.
+    pub refreshes: u64,
+    /// Refreshes that no node answered.
+    pub failed: u64,
+}
+
+impl Default for Handle {
+    fn default() -> Handle {
+        Handle::new()
+    }
+}
+
+impl Handle {
+    /// A handle with the empty map. [`run`](super::run) fills it.
+    pub fn new() -> Handle {
+        Handle {
+            shared: Arc::new(Shared {
+                topology: Arc::new(ArcSwap::from_pointee(Topology::empty())),
+                facts: ArcSwap::default(),
+                revision: watch::Sender::new(0),
+                wish: Notify::new(),
+                hints: Mutex::new(Vec::new()),
+                problem: ArcSwap::from_pointee("no seed was asked yet".to_owned()),
+                requested: AtomicU64::new(0),
+                refreshes: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// The map, always the newest: for an `arc_swap::Cache`.
+    pub fn topology(&self) -> Arc<ArcSwap<Topology>> {
+        self.shared.topology.clone()
+    }
+
+    /// What is known of the servers.
+    pub fn facts(&self) -> Arc<ClusterFacts> {
+        self.shared.facts.load_full()
+    }
+
+    /// The revision of the map, which wakes its holder when it changes. By the time the new
+    /// number is seen the new map is in [`Handle::topology`].
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.revision.subscribe()
+    }
+
+    /// Asks for a newer map and returns at once. Wishes are coalesced, at most one refresh is
+    /// under way, and one begins at most every 100 ms (250 ms while the cluster is failing).
+    pub fn request_refresh(&self, reason: Reason) {
+        self.shared.requested.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(%reason, "a fresh map is wanted");
+        self.shared.wish.notify_one();
+    }
+
+    /// The same, beginning with the node that is likely to know most: the one a MOVED pointed
+    /// to. It is asked only if the map lists it, so that nobody can have an address of their
+    /// choice dialled.
+    pub fn request_refresh_from(&self, reason: Reason, node: &Endpoint) {
+        let mut hints = self.shared.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        if hints.len() < HINTS_MAX && !hints.contains(node) {
+            hints.push(node.clone());
+        }
+        drop(hints);
+        self.request_refresh(reason);
+    }
+
+    /// What keeps the map from serving every slot, in words; `None` when nothing does.
+    pub fn missing(&self) -> Option<String> {
+        let topology = self.shared.topology.load();
+        if topology.is_empty() {
+            return Some(format!("there is no cluster map yet: {}", self.shared.problem.load()));
+        }
+        let unowned = Slot::COUNT - topology.slots_covered();
+        if unowned > 0 {
+            return Some(format!("{unowned} of {} slots have no owner", Slot::COUNT));
+        }
+        (topology.state == State::Fail).then(|| "the cluster says that it is down".to_owned())
+    }
+
+    /// How often things happened.
+    pub fn counts(&self) -> Counts {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            requested: get(&self.shared.requested),
+            refreshes: get(&self.shared.refreshes),
+            failed: get(&self.shared.failed),
+        }
+    }
+
+    pub(super) async fn wished(&self) {
+        self.shared.wish.notified().await;
+    }
+
+    pub(super) fn take_hints(&self) -> Vec<Endpoint> {
+        let mut hints = self.shared.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *hints)
+    }
+
+    pub(super) fn publish(&self, topology: Topology) {
+        let revision = topology.revision;
+        self.shared.topology.store(Arc::new(topology));
+        self.shared.revision.send_replace(revision);
+    }
+
+    pub(super) fn publish_facts(&self, facts: ClusterFacts) {
+        if **self.shared.facts.load() != facts {
+            self.shared.facts.store(Arc::new(facts));
+        }
+    }
+
+    pub(super) fn set_problem(&self, problem: String) {
+        self.shared.problem.store(Arc::new(problem));
+    }
+
+    pub(super) fn count_refresh(&self, answered: bool) {
+        self.shared.refreshes.fetch_add(1, Ordering::Relaxed);
+        if !answered {
+            self.shared.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! When the next refresh may begin, and when it must.
+
+use std::time::{Duration, Instant};
+
+/// Least time between the beginnings of two refreshes.
+const ON_DEMAND: Duration = Duration::from_millis(100);
+/// The same while the cluster is failing: everybody whose requests wait asks then, and each
+/// whole map costs its node about as much as a hundred GETs.
+const ON_DEMAND_FAILING: Duration = Duration::from_millis(250);
+/// Refreshes that nobody asks for, while something is missing or not known yet.
+const UNSETTLED: Duration = Duration::from_secs(1);
+
+/// How things stand after a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// There is no map, or one with gaps, or the cluster says that it is down, or nobody
+    /// answered.
+    Failing,
+    /// The map is whole; some nodes are loading, or were never asked about themselves.
+    Settling,
+    /// The map is whole and so is what is known.
+    Settled,
+}
+
+/// The rhythm of refreshes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    period: Duration,
+    begun: Instant,
+    standing: Standing,
+    /// 0.8 to 1.2, drawn anew for each period, so that many proxies do not ask in step.
+    jitter: f64,
+}
+
+impl Pace {
+    pub(super) fn new(period: Duration, now: Instant) -> Pace {
+        Pace { period, begun: now, standing: Standing::Failing, jitter: 1.0 }
+    }
+
+    /// A refresh begins. `random` is any number from 0 to 1.
+    pub(super) fn begin(&mut self, now: Instant, random: f64) {
+        self.begun = now;
+        self.jitter = 0.8 + 0.4 * random.clamp(0.0, 1.0);
+    }
+
+    /// A refresh is over.
+    pub(super) fn end(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    /// When the next one begins if somebody asks for it.
+    pub(super) fn on_demand(&self) -> Instant {
+        self.begun
+            + match self.standing {
+                Standing::Failing => ON_DEMAND_FAILING,
+                Standing::Settling | Standing::Settled => ON_DEMAND,
+            }
+    }
+
+    /// When the next one begins if nobody does.
+    pub(super) fn periodic(&self) -> Instant {
+        let period = match self.standing {
+            Standing::Settled => self.period,
+            Standing::Failing | Standing::Settling => self.period.min(UNSETTLED),
+        };
+        self.begun + period.mul_f64(self.jitter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demand_is_met_soon_and_later_while_the_cluster_fails() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::from_secs(10), start);
+        let cases = [
+            (Standing::Settled, 100, 10_000),
+            (Standing::Settling, 100, 1_000),
+            (Standing::Failing, 250, 1_000),
+        ];
+        for (standing, on_demand, periodic) in cases {
+            pace.begin(start, 0.5);
+            pace.end(standing);
+            assert_eq!(pace.on_demand() - start, Duration::from_millis(on_demand), "{standing:?}");
+            assert_eq!(pace.periodic() - start, Duration::from_millis(periodic), "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn periods_are_jittered_by_a_fifth_and_never_longer_than_set() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::from_millis(500), start);
+        for (random, standing, expected) in [
+            (0.0, Standing::Settled, 400),
+            (1.0, Standing::Settled, 600),
+            (0.5, Standing::Failing, 500),
+            (7.0, Standing::Settled, 600),
+        ] {
+            pace.begin(start, random);
+            pace.end(standing);
+            assert_eq!(pace.periodic() - start, Duration::from_millis(expected));
+        }
+    }
+}
