@@ -4,8 +4,9 @@
 //! - it does not look at the CRLF after a string, takes counts like `+5` and `05`, any text after
 //!   `_`, the streamed forms (`$?`, `;`, `.`), its own `HELLO` form and pushes inside other values:
 //!   all of these are bad replies to us;
-//! - it refuses sets with aggregates in them, maps with such keys, attributes before attributes and
-//!   verbatim strings of other formats than `txt` and `mkd`, which are replies to us;
+//! - it refuses sets with aggregates in them, maps with such keys, attributes before
+//!   attributes or nulls and verbatim strings of other formats than `txt` and `mkd`, which are
+//!   replies to us;
 //! - it recurses: inputs are kept small.
 //!
 //! Its ranges are used, not its frames: those refuse errors that are not UTF-8.
@@ -171,11 +172,12 @@ fn resp3_reply() -> BoxedStrategy<Reply> {
         ]
     });
     let attribute = pairs(nested.clone().boxed());
+    let attributed = nested.clone().prop_filter("no null", |value| value.kind != Kind::Null);
     let push = vec(nested.clone(), 0..4).prop_map(|v| Reply::of(Kind::Push, '>', v.len(), &v));
     prop_oneof![
-        6 => nested.clone(),
+        6 => nested,
         1 => push,
-        1 => (attribute, nested).prop_map(|((pairs, values), value)| {
+        1 => (attribute, attributed).prop_map(|((pairs, values), value)| {
             let mut reply = Reply::of(value.kind, '|', pairs, &values);
             reply.bytes.extend_from_slice(&value.bytes);
             reply
