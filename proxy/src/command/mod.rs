@@ -1,1 +1,40 @@
-//! TODO-skeleton
+//! What commands mean: one table, one row a command.
+//!
+//! [`resolve`] finds the row of a request, or the refusal that a server would give. Everything
+//! else is read from the row: where its keys are ([`key_positions`], [`slot`]), whether a lost
+//! reply may be asked for again ([`class`]), whether it holds up its connection ([`blocks`]),
+//! and what the proxy does with it ([`handling`]).
+//!
+//! # The table
+//!
+//! `table/` holds every command and subcommand of Redis 6.2 to 8.10 and Valkey 7.2 to 9.1, a file
+//! a group. It was written once from the merged `COMMAND` and `COMMAND DOCS` replies of Redis
+//! 7.0.15, 8.0.2 and Valkey 8.0.1, 8.1.1, 9.1.2, and then reviewed by hand; class and handling
+//! come from no server. Where versions differ the row is the union: the loosest arity (a stricter
+//! server says no by itself) and every flag that any of them sets. Rows that none of the five has
+//! (Redis 8.2 and later, and 6.2's STRALGO) are from documentation, with an arity as loose as the
+//! place of their keys allows.
+//!
+//! `tests/command_live` keeps it true: it compares each row and the keys it finds with the
+//! server at hand (`SLOTWAY_TEST_SERVER`, or the `redis-server` on PATH). What a newer server
+//! adds fails that test by name.
+
+mod class;
+mod flags;
+mod handling;
+mod keys;
+mod lookup;
+mod policy;
+mod refusal;
+mod row;
+mod table;
+
+pub use class::{Class, blocks, class};
+pub use flags::Flags;
+pub use handling::{Handling, Local, Reason, handling};
+pub use keys::{Keys, KeysInSlots, key_positions, slot};
+pub use lookup::resolve;
+pub use policy::{RequestPolicy, ResponsePolicy};
+pub use refusal::Refusal;
+pub use row::{CommandId, Row, Since, Version};
+pub use table::{row, rows};

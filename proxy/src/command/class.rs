@@ -1,0 +1,85 @@
+//! What a lost reply means for a command: whether it may be sent a second time.
+//!
+//! The classes are those of `spec/failure-masking.md` §3.
+
+use super::flags::Flags;
+use super::keys::{Keys, is_word};
+use super::row::Row;
+use crate::resp::Args;
+
+/// The class of a command, which decides what is done when its outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Changes nothing, so it may be asked again: flagged `readonly` and without a side effect,
+    /// or without keys and only a report. What a server flags as `write` is never here, even
+    /// where this use of it only reads (SORT, BITFIELD GET, GEORADIUS): a replica would not
+    /// take it.
+    R,
+    /// The same request twice leaves the same state and gives the same reply if nobody wrote
+    /// between. By name, not by reasoning: plain SET, MSET, HMSET, LSET, and TOUCH, which is
+    /// flagged `readonly` but renews what it touches. (SET with EX is not plain: the second one
+    /// moves the expiry.)
+    I,
+    /// Every other write.
+    N,
+    /// Holds up its connection until something happens. XREAD BLOCK is not here but in R, where
+    /// the contract has it: it takes nothing away; [`blocks`] is true of it all the same.
+    B,
+    /// Belongs to a transaction, whose fate is decided as one.
+    T,
+}
+
+/// What in the arguments changes the class of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shift {
+    /// Nothing does.
+    Never,
+    /// More arguments than this, so that it has options.
+    LongerThan(u8, Class),
+    /// The BLOCK option of the stream readers.
+    Block(Class),
+}
+
+/// The class of this invocation: the row's, unless its options change it.
+#[inline]
+pub fn class(row: &Row, args: &Args<'_>) -> Class {
+    match row.shift {
+        Shift::Never => row.class,
+        Shift::LongerThan(plain, class) if args.len() > usize::from(plain) => class,
+        Shift::Block(class) if has_block_option(args) => class,
+        Shift::LongerThan(..) | Shift::Block(_) => row.class,
+    }
+}
+
+/// Whether this invocation may hold up the connection it is sent on. For XREAD and XREADGROUP
+/// that is so with the BLOCK option only.
+#[inline]
+pub fn blocks(row: &Row, args: &Args<'_>) -> bool {
+    if !row.flags.contains(Flags::BLOCKING) {
+        return false;
+    }
+    match row.keys {
+        Keys::Streams { .. } => has_block_option(args),
+        _ => true,
+    }
+}
+
+/// Whether BLOCK stands among the options, which end at STREAMS. Only the two names after
+/// XREADGROUP's GROUP may be any word; what other options take is a number, and a server refuses
+/// a word there, so that every other argument can be read as an option. To err is to answer
+/// "blocks" too often: the opposite would stop a connection that others use.
+fn has_block_option(args: &Args<'_>) -> bool {
+    let names_follow_group = args.name().len() == "XREADGROUP".len();
+    let mut index = 1;
+    while let Some(option) = args.get(index) {
+        if is_word(option, b"BLOCK") {
+            return true;
+        } else if is_word(option, b"STREAMS") {
+            return false;
+        } else if names_follow_group && is_word(option, b"GROUP") {
+            index += 2;
+        }
+        index += 1;
+    }
+    false
+}

@@ -1,0 +1,74 @@
+//! What the proxy does with a command.
+
+use super::class::blocks;
+use super::row::Row;
+use crate::resp::Args;
+
+/// What the proxy does with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handling {
+    /// Goes by its keys to the owner of their slot. Invocations of it without keys (`EVAL x 0`,
+    /// counts that are no counts) go to any primary, which answers or reports the mistake.
+    Routed,
+    /// Has no keys and harms nobody: goes to any primary.
+    AnyNode,
+    /// The proxy answers it itself.
+    Local(Local),
+    /// Refused as an unknown command for now.
+    Refused(Reason),
+}
+
+/// The commands that the proxy answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// PING
+    Ping,
+    /// ECHO
+    Echo,
+    /// QUIT
+    Quit,
+    /// SELECT
+    Select,
+    /// INFO
+    Info,
+    /// HELLO
+    Hello,
+    /// AUTH
+    Auth,
+    /// CLIENT ID
+    ClientId,
+    /// CLIENT SETNAME
+    ClientSetname,
+    /// CLIENT GETNAME
+    ClientGetname,
+    /// CLIENT SETINFO
+    ClientSetinfo,
+    /// PROXY and what follows it: the operator's command of the proxy
+    Proxy,
+}
+
+/// Why a command is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Would hold up a node connection that others use.
+    Blocks,
+    /// Would change the state of a node connection that others use.
+    ChangesConnection,
+    /// Has no keys, so that no single node can answer it for the whole cluster.
+    Keyless,
+    /// Is an operator's or a server's business with one node.
+    Administrative,
+    /// Names a family of subcommands, of which one must follow. [`resolve`](super::resolve)
+    /// never returns such a row.
+    Family,
+}
+
+/// What the proxy does with this invocation: the row's handling, except that a stream reader
+/// which blocks is refused.
+#[inline]
+pub fn handling(row: &Row, args: &Args<'_>) -> Handling {
+    match row.handling {
+        Handling::Routed if blocks(row, args) => Handling::Refused(Reason::Blocks),
+        handling => handling,
+    }
+}

@@ -1,0 +1,41 @@
+//! Keys of any type, and the whole key space.
+
+use super::words::*;
+
+#[rustfmt::skip] // one line is one command
+pub(super) const ROWS: &[Row] = &[
+    row("copy",            -3, WRITE | DENYOOM,               keys(1, 2, 1),  N, ROUTED),
+    row("del",             -2, WRITE,                         keys(1, -1, 1), N, ROUTED).policy(Request::MultiShard, Response::AggSum),
+    row("dump",             2, READONLY,                      KEY_1,          R, ROUTED),
+    row("exists",          -2, READONLY | FAST,               keys(1, -1, 1), R, ROUTED).policy(Request::MultiShard, Response::AggSum),
+    row("expire",          -3, WRITE | FAST,                  KEY_1,          N, ROUTED),
+    row("expireat",        -3, WRITE | FAST,                  KEY_1,          N, ROUTED),
+    row("expiretime",       2, READONLY | FAST,               KEY_1,          R, ROUTED).redis(7, 0),
+    row("keys",             2, READONLY,                      NO_KEY,         R, KEYLESS).policy(Request::AllShards, Response::Default),
+    row("migrate",         -6, WRITE | MOVABLEKEYS,           Keys::Migrate,  N, ADMIN_ONLY),
+    row("move",             3, WRITE | FAST,                  KEY_1,          N, ROUTED),
+    row("object",          -2, NO_FLAG,                       NO_KEY,         N, FAMILY),
+    row("object|encoding",  3, READONLY,                      KEY_2,          R, ROUTED),
+    row("object|freq",      3, READONLY,                      KEY_2,          R, ROUTED),
+    row("object|help",      2, LOADING | STALE,               NO_KEY,         R, KEYLESS),
+    row("object|idletime",  3, READONLY,                      KEY_2,          R, ROUTED),
+    row("object|refcount",  3, READONLY,                      KEY_2,          R, ROUTED),
+    row("persist",          2, WRITE | FAST,                  KEY_1,          N, ROUTED),
+    row("pexpire",         -3, WRITE | FAST,                  KEY_1,          N, ROUTED),
+    row("pexpireat",       -3, WRITE | FAST,                  KEY_1,          N, ROUTED),
+    row("pexpiretime",      2, READONLY | FAST,               KEY_1,          R, ROUTED).redis(7, 0),
+    row("pttl",             2, READONLY | FAST,               KEY_1,          R, ROUTED),
+    row("randomkey",        1, READONLY,                      NO_KEY,         R, KEYLESS).policy(Request::AllShards, Response::Special),
+    row("rename",           3, WRITE,                         keys(1, 2, 1),  N, ROUTED),
+    row("renamenx",         3, WRITE | FAST,                  keys(1, 2, 1),  N, ROUTED),
+    row("restore",         -4, WRITE | DENYOOM,               KEY_1,          N, ROUTED),
+    row("scan",            -2, READONLY,                      NO_KEY,         R, KEYLESS).policy(Request::Special, Response::Special),
+    row("sort",            -2, WRITE | DENYOOM | MOVABLEKEYS, Keys::Sort,     N, ROUTED),
+    row("sort_ro",         -2, READONLY | MOVABLEKEYS,        KEY_1,          R, ROUTED).redis(7, 0),
+    row("touch",           -2, READONLY | FAST,               keys(1, -1, 1), I, ROUTED).policy(Request::MultiShard, Response::AggSum),
+    row("ttl",              2, READONLY | FAST,               KEY_1,          R, ROUTED),
+    row("type",             2, READONLY | FAST,               KEY_1,          R, ROUTED),
+    row("unlink",          -2, WRITE | FAST,                  keys(1, -1, 1), N, ROUTED).policy(Request::MultiShard, Response::AggSum),
+    row("wait",             3, BLOCKING,                      NO_KEY,         B, BLOCKS).policy(Request::Special, Response::Special),
+    row("waitaof",          4, BLOCKING,                      NO_KEY,         B, BLOCKS).policy(Request::Special, Response::Special).redis(7, 2),
+];

@@ -1,0 +1,42 @@
+//! Sorted sets.
+
+use super::words::*;
+
+#[rustfmt::skip] // one line is one command
+pub(super) const ROWS: &[Row] = &[
+    row("bzmpop",           -5, WRITE | BLOCKING | MOVABLEKEYS, counted(2, 3, 1),       B, BLOCKS).redis(7, 0),
+    row("bzpopmax",         -3, WRITE | FAST | BLOCKING,        keys(1, -2, 1),         B, BLOCKS),
+    row("bzpopmin",         -3, WRITE | FAST | BLOCKING,        keys(1, -2, 1),         B, BLOCKS),
+    row("zadd",             -4, WRITE | DENYOOM | FAST,         KEY_1,                  N, ROUTED),
+    row("zcard",             2, READONLY | FAST,                KEY_1,                  R, ROUTED),
+    row("zcount",            4, READONLY | FAST,                KEY_1,                  R, ROUTED),
+    row("zdiff",            -3, READONLY | MOVABLEKEYS,         counted(1, 2, 1),       R, ROUTED),
+    row("zdiffstore",       -4, WRITE | DENYOOM | MOVABLEKEYS,  store_counted(2, 3, 1), N, ROUTED),
+    row("zincrby",           4, WRITE | DENYOOM | FAST,         KEY_1,                  N, ROUTED),
+    row("zinter",           -3, READONLY | MOVABLEKEYS,         counted(1, 2, 1),       R, ROUTED),
+    row("zintercard",       -3, READONLY | MOVABLEKEYS,         counted(1, 2, 1),       R, ROUTED).redis(7, 0),
+    row("zinterstore",      -4, WRITE | DENYOOM | MOVABLEKEYS,  store_counted(2, 3, 1), N, ROUTED),
+    row("zlexcount",         4, READONLY | FAST,                KEY_1,                  R, ROUTED),
+    row("zmpop",            -4, WRITE | MOVABLEKEYS,            counted(1, 2, 1),       N, ROUTED).redis(7, 0),
+    row("zmscore",          -3, READONLY | FAST,                KEY_1,                  R, ROUTED),
+    row("zpopmax",          -2, WRITE | FAST,                   KEY_1,                  N, ROUTED),
+    row("zpopmin",          -2, WRITE | FAST,                   KEY_1,                  N, ROUTED),
+    row("zrandmember",      -2, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zrange",           -4, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zrangebylex",      -4, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zrangebyscore",    -4, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zrangestore",      -5, WRITE | DENYOOM,                keys(1, 2, 1),          N, ROUTED),
+    row("zrank",            -3, READONLY | FAST,                KEY_1,                  R, ROUTED),
+    row("zrem",             -3, WRITE | FAST,                   KEY_1,                  N, ROUTED),
+    row("zremrangebylex",    4, WRITE,                          KEY_1,                  N, ROUTED),
+    row("zremrangebyrank",   4, WRITE,                          KEY_1,                  N, ROUTED),
+    row("zremrangebyscore",  4, WRITE,                          KEY_1,                  N, ROUTED),
+    row("zrevrange",        -4, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zrevrangebylex",   -4, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zrevrangebyscore", -4, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zrevrank",         -3, READONLY | FAST,                KEY_1,                  R, ROUTED),
+    row("zscan",            -3, READONLY,                       KEY_1,                  R, ROUTED),
+    row("zscore",            3, READONLY | FAST,                KEY_1,                  R, ROUTED),
+    row("zunion",           -3, READONLY | MOVABLEKEYS,         counted(1, 2, 1),       R, ROUTED),
+    row("zunionstore",      -4, WRITE | DENYOOM | MOVABLEKEYS,  store_counted(2, 3, 1), N, ROUTED),
+];

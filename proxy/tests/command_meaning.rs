@@ -1,0 +1,369 @@
+//! What no server can be asked: the classes of commands, what is done with each, the slot of a
+//! request's keys, and that nothing a client sends makes any of it fail.
+
+use proptest::prelude::*;
+use slotway::command::{
+    Class, Handling, KeysInSlots, Local, Reason, blocks, class, handling, key_positions, resolve,
+    rows, slot,
+};
+use slotway::resp::{Args, Span};
+use slotway::slot::Slot;
+
+/// Runs `look` on a request of these words.
+fn with_args<A: AsRef<[u8]>, T>(words: &[A], look: impl FnOnce(&Args<'_>) -> T) -> T {
+    let mut frame = Vec::new();
+    let mut spans = Vec::new();
+    for word in words {
+        let start = frame.len() as u32;
+        frame.extend_from_slice(word.as_ref());
+        spans.push(Span { start, end: frame.len() as u32 });
+    }
+    look(&Args::new(&frame, &spans))
+}
+
+fn with_line<T>(line: &str, look: impl FnOnce(&Args<'_>) -> T) -> T {
+    with_args(&line.split(' ').collect::<Vec<_>>(), look)
+}
+
+/// The review of `spec/failure-masking.md` §3, by example.
+#[test]
+fn classes_are_those_of_the_contract() {
+    use Class::{B, I, N, R, T};
+    for (expected, lines) in [
+        // Flag readonly and no side effect.
+        (R, "GET k|MGET a b|HGETALL k|EXISTS a b|TTL k|SCARD k|ZRANGE k 0 1|LRANGE k 0 1|DUMP k"),
+        (R, "EVAL_RO s 1 k|EVALSHA_RO s 1 k|FCALL_RO f 1 k|SORT_RO k|BITFIELD_RO k GET u8 0"),
+        (
+            R,
+            "GEORADIUS_RO k 1 2 3 km|GEOSEARCH k FROMMEMBER m BYRADIUS 1 km|PFCOUNT k|XRANGE k - +",
+        ),
+        (R, "XREAD STREAMS s 0|XREAD BLOCK 0 STREAMS s $|XREAD COUNT 1 BLOCK 0 STREAMS s $"),
+        (R, "SCAN 0|HSCAN k 0|RANDOMKEY|DBSIZE|KEYS *|OBJECT ENCODING k|MEMORY USAGE k"),
+        (R, "XINFO STREAM s|XPENDING s g|HRANDFIELD k|SRANDMEMBER k|ZRANDMEMBER k|LCS a b|TYPE k"),
+        (R, "COMMAND|COMMAND COUNT|COMMAND GETKEYS GET k|VSIM k ELE e|DIGEST k|HTTL k FIELDS 1 f"),
+        // The same state and the same reply.
+        (I, "SET k v|MSET a 1 b 2|HMSET k f v|LSET l 0 v|TOUCH a b"),
+        // With options SET is not plain.
+        (N, "SET k v NX|SET k v XX|SET k v GET|SET k v EX 10|SET k v KEEPTTL|SET k v NX EX 10"),
+        // Reads that leave something behind, or take something.
+        (N, "GETEX k|GETEX k EX 10|GETEX k PERSIST|GETDEL k|GETSET k v|SPOP k|LPOP k|ZPOPMIN k"),
+        // A second one answers otherwise.
+        (
+            N,
+            "DEL k|UNLINK k|SADD k m|SREM k m|HSET k f v|HDEL k f|HSETNX k f v|ZADD k 1 m|ZREM k m",
+        ),
+        (N, "SETNX k v|MSETNX a 1|SETEX k 1 v|PSETEX k 1 v|SETBIT k 0 1|SETRANGE k 0 v|PERSIST k"),
+        (N, "EXPIRE k 1|EXPIRE k 1 NX|PEXPIRE k 1|EXPIREAT k 1|RENAME a b|RENAMENX a b|COPY a b"),
+        (N, "RESTORE k 0 v|MOVE k 1|LTRIM l 0 1|LREM l 0 v|PFADD k e|PFMERGE d s|BITOP AND d a"),
+        (N, "INCR k|INCRBY k 1|DECR k|INCRBYFLOAT k 1|HINCRBY k f 1|ZINCRBY k 1 m|APPEND k v"),
+        (
+            N,
+            "LPUSH k v|RPUSH k v|LINSERT l BEFORE p v|LMOVE a b LEFT RIGHT|RPOPLPUSH a b|SMOVE a b m",
+        ),
+        (
+            N,
+            "SUNIONSTORE d a|ZUNIONSTORE d 1 a|ZRANGESTORE d s 0 1|GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km",
+        ),
+        (N, "LMPOP 1 k LEFT|ZMPOP 1 k MIN|XADD s * f v|XDEL s 1|XTRIM s MAXLEN 1|XACK s g 1"),
+        (N, "XCLAIM s g c 0 1|XAUTOCLAIM s g c 0 0|XGROUP CREATE s g $|XSETID s 1-1|MSETEX 1 k v"),
+        (
+            N,
+            "EVAL s 0|EVAL s 1 k|EVALSHA s 1 k|FCALL f 1 k|PUBLISH c m|SPUBLISH c m|VADD k VALUES 1 1 e",
+        ),
+        (
+            N,
+            "HEXPIRE k 1 FIELDS 1 f|HGETEX k FIELDS 1 f|HGETDEL k FIELDS 1 f|HSETEX k FIELDS 1 f v",
+        ),
+        // Flagged write, so that a replica would not take them even where they only read.
+        (
+            N,
+            "SORT l|SORT l STORE d|BITFIELD k GET u8 0|GEORADIUS k 1 2 3 km|GEORADIUS k 1 2 3 km STORE d",
+        ),
+        (
+            N,
+            "XREADGROUP GROUP g c STREAMS s >|FLUSHALL|FLUSHDB|SWAPDB 0 1|FUNCTION LOAD x|CONFIG SET a b",
+        ),
+        (B, "BLPOP k 0|BRPOP k 0|BLMOVE a b LEFT RIGHT 0|BRPOPLPUSH a b 0|BLMPOP 0 1 k LEFT"),
+        (B, "BZPOPMIN k 0|BZPOPMAX k 0|BZMPOP 0 1 k MIN|WAIT 1 0|WAITAOF 1 0 0"),
+        (
+            B,
+            "XREADGROUP GROUP g c BLOCK 0 STREAMS s >|xreadgroup group g c count 1 block 0 streams s >",
+        ),
+        (T, "MULTI|EXEC|DISCARD|WATCH k|UNWATCH"),
+    ] {
+        for line in lines.split('|') {
+            with_line(line, |args| {
+                let row = resolve(args).unwrap_or_else(|e| panic!("{line}: {e:?}"));
+                assert_eq!(class(row, args), expected, "{line}");
+            });
+        }
+    }
+}
+
+/// Every row that is not N, so that a new one is noticed: a class too good replays what must not
+/// be replayed.
+#[test]
+fn what_may_be_replayed_is_flagged_readonly_or_named_here() {
+    use slotway::command::{Flags, Keys};
+    let mut named = Vec::new();
+    for row in rows() {
+        match row.class {
+            Class::R => {
+                let harmless = row.flags.contains(Flags::READONLY)
+                    || (row.keys == Keys::None && !row.flags.contains(Flags::WRITE));
+                assert!(harmless, "{} is no read", row.name);
+                assert!(!row.flags.contains(Flags::WRITE), "{} writes", row.name);
+            }
+            Class::I => named.push(row.name),
+            Class::N => {
+                let readonly = row.flags.contains(Flags::READONLY);
+                assert!(!readonly, "{} could be a read", row.name);
+            }
+            Class::B | Class::T => {}
+        }
+    }
+    named.sort_unstable();
+    assert_eq!(named, ["hmset", "lset", "mset", "set", "touch"]);
+}
+
+#[test]
+fn block_is_found_among_options_only() {
+    for (line, expected) in [
+        ("XREAD STREAMS s 0", false),
+        ("XREAD BLOCK 0 STREAMS s 0", true),
+        ("XREAD COUNT 1 block 0 STREAMS s 0", true),
+        ("XREAD BLOCK\0x 0 STREAMS s 0", true),
+        ("XREAD BLOCKS 0 STREAMS s 0", false),
+        ("XREAD STREAMS BLOCK 0", false),
+        ("XREAD STREAMS\0 BLOCK 0", false),
+        ("XREADGROUP GROUP BLOCK BLOCK STREAMS s >", false),
+        ("XREADGROUP GROUP STREAMS STREAMS BLOCK 0 STREAMS s >", true),
+        ("XREADGROUP GROUP g c NOACK COUNT 1 BLOCK 0 STREAMS s >", true),
+        // What no server knows counts as an option without a value.
+        ("XREAD FUTURE BLOCK 0 STREAMS s 0", true),
+        ("BLPOP k 0", true),
+        ("WAIT 0 0", true),
+        ("GET BLOCK", false),
+    ] {
+        with_line(line, |args| {
+            let row = resolve(args).expect("it is a command");
+            assert_eq!(blocks(row, args), expected, "{line}");
+        });
+    }
+}
+
+#[test]
+fn each_command_is_handled_as_the_first_issue_wants() {
+    use Handling::{AnyNode, Local as Here, Refused, Routed};
+    let table: &[(Handling, &str)] = &[
+        (Routed, "GET k|SET k v|MGET a b|DEL a b|EVAL s 0|EVAL s x|EVAL s 1 k|FCALL f 0|SORT l"),
+        (Routed, "XREAD STREAMS s 0|XREADGROUP GROUP g c STREAMS s >|SPUBLISH c m|OBJECT FREQ k"),
+        (
+            Routed,
+            "MEMORY USAGE k|XGROUP DESTROY s g|XINFO GROUPS s|VADD k VALUES 1 1 e|CLUSTERSCAN 0",
+        ),
+        (AnyNode, "COMMAND|COMMAND COUNT|COMMAND DOCS|COMMAND INFO get|COMMAND LIST|COMMAND HELP"),
+        (Here(Local::Ping), "PING|PING x"),
+        (Here(Local::Echo), "ECHO x"),
+        (Here(Local::Quit), "QUIT"),
+        (Here(Local::Select), "SELECT 0|SELECT 1"),
+        (Here(Local::Info), "INFO|INFO server clients"),
+        (Here(Local::Hello), "HELLO|HELLO 3 AUTH u p"),
+        (Here(Local::Auth), "AUTH p|AUTH u p"),
+        (Here(Local::ClientId), "CLIENT ID"),
+        (Here(Local::ClientSetname), "CLIENT SETNAME n"),
+        (Here(Local::ClientGetname), "CLIENT GETNAME"),
+        (Here(Local::ClientSetinfo), "CLIENT SETINFO LIB-NAME x"),
+        (
+            Here(Local::Proxy),
+            "PROXY HELP|PROXY INFO|PROXY TOPOLOGY|PROXY EVENTS|PROXY EXPLAIN GET k",
+        ),
+        (
+            Refused(Reason::Blocks),
+            "BLPOP k 0|BLMOVE a b LEFT LEFT 0|BZPOPMIN k 0|BLMPOP 0 1 k LEFT",
+        ),
+        (
+            Refused(Reason::Blocks),
+            "XREAD BLOCK 0 STREAMS s $|XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
+        ),
+        (Refused(Reason::Blocks), "WAIT 0 0|WAITAOF 0 0 0"),
+        (
+            Refused(Reason::ChangesConnection),
+            "MULTI|EXEC|DISCARD|WATCH k|UNWATCH|RESET|MONITOR|ASKING",
+        ),
+        (Refused(Reason::ChangesConnection), "SUBSCRIBE c|PSUBSCRIBE c|SSUBSCRIBE c|UNSUBSCRIBE"),
+        (
+            Refused(Reason::ChangesConnection),
+            "PUNSUBSCRIBE|SUNSUBSCRIBE|READONLY|READWRITE|SYNC|PSYNC ? 1",
+        ),
+        (
+            Refused(Reason::ChangesConnection),
+            "REPLCONF x|CLIENT REPLY OFF|CLIENT TRACKING ON|HIMPORT x",
+        ),
+        (
+            Refused(Reason::ChangesConnection),
+            "CLIENT CACHING YES|CLIENT NO-EVICT ON|CLIENT NO-TOUCH ON",
+        ),
+        (Refused(Reason::ChangesConnection), "CLIENT CAPA redirect|CLIENT IMPORT-SOURCE ON"),
+        (
+            Refused(Reason::Keyless),
+            "PUBLISH c m|SCAN 0|KEYS *|DBSIZE|RANDOMKEY|FLUSHALL|FLUSHDB|TIME",
+        ),
+        (
+            Refused(Reason::Keyless),
+            "SCRIPT LOAD x|SCRIPT FLUSH|FUNCTION LOAD x|CLUSTER SLOTS|OBJECT HELP",
+        ),
+        (Refused(Reason::Keyless), "PUBSUB CHANNELS|CLIENT INFO|ACL WHOAMI|LOLWUT|SWAPDB 0 1|ROLE"),
+        (
+            Refused(Reason::Administrative),
+            "MIGRATE h 1 k 0 1|RESTORE-ASKING k 0 v|DEBUG SLEEP 1|SHUTDOWN",
+        ),
+        (
+            Refused(Reason::Administrative),
+            "CONFIG SET a b|CONFIG GET *|CLIENT KILL x|CLIENT LIST|ACL LIST",
+        ),
+        (
+            Refused(Reason::Administrative),
+            "CLIENT PAUSE 1|CLUSTER FAILOVER|FAILOVER|REPLICAOF NO ONE|SAVE",
+        ),
+        (
+            Refused(Reason::Administrative),
+            "SLOWLOG GET|LATENCY LATEST|MODULE LOAD x|PFDEBUG a b|PFSELFTEST",
+        ),
+    ];
+    for (expected, lines) in table {
+        for line in lines.split('|') {
+            with_line(line, |args| {
+                let row = resolve(args).unwrap_or_else(|e| panic!("{line}: {e:?}"));
+                assert_eq!(handling(row, args), *expected, "{line}");
+            });
+        }
+    }
+}
+
+/// The words that contract §5 forbids on a shared node connection.
+#[test]
+fn nothing_that_changes_a_connection_reaches_a_node() {
+    for name in "hello auth select reset quit client|reply client|tracking client|caching \
+                 client|setname client|no-evict client|no-touch readonly readwrite monitor \
+                 subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe multi exec \
+                 discard watch unwatch asking sync psync replconf client|import-source client|capa"
+        .split_whitespace()
+    {
+        let row = rows().find(|row| row.name == name).expect("it has a row");
+        assert!(
+            matches!(row.handling, Handling::Local(_) | Handling::Refused(_)),
+            "{name} is {:?}",
+            row.handling
+        );
+    }
+    for word in ["POST", "Host:", "post", "host:"] {
+        assert!(with_args(&[word, "x"], |args| resolve(args).is_err()), "{word} is a command");
+    }
+}
+
+#[test]
+fn keys_of_one_slot_and_of_several_are_told_apart() {
+    let of = |key: &str| KeysInSlots::One(Slot::of_key(key.as_bytes()));
+    for (line, expected) in [
+        ("GET foo", of("foo")),
+        ("GET {a}foo", of("a")),
+        ("OBJECT ENCODING foo", of("foo")),
+        ("MGET {a}1 {a}2 a", of("a")),
+        ("MGET a b", KeysInSlots::Several),
+        ("MSET {a}1 b {a}2 c", of("a")),
+        ("MSET {a}1 b b c", KeysInSlots::Several),
+        ("EVAL s 0 a b", KeysInSlots::None),
+        ("EVAL s 1 a b", of("a")),
+        ("EVAL s 2 a b", KeysInSlots::Several),
+        ("EVAL s 3 a b", KeysInSlots::None),
+        ("EVAL s -1 a b", KeysInSlots::None),
+        ("ZUNIONSTORE d 2 {d}1 {d}2", of("d")),
+        ("ZUNIONSTORE d 1 e", KeysInSlots::Several),
+        ("SORT l STORE {l}d", of("l")),
+        ("SORT l STORE d", KeysInSlots::Several),
+        ("XREAD STREAMS {s}1 {s}2 0 a", of("s")),
+        ("SPUBLISH c m", of("c")),
+        ("CLUSTERSCAN fp-{tag}-7", of("tag")),
+        ("PING", KeysInSlots::None),
+    ] {
+        with_line(line, |args| {
+            let row = resolve(args).expect("it is a command");
+            assert_eq!(slot(row, args), expected, "{line}");
+        });
+    }
+}
+
+/// Words that mean something to some command, among any bytes.
+fn word() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        proptest::sample::select(
+            "STORE STREAMS KEYS BLOCK GROUP LIMIT AUTH2 BY GET COUNT 0 1 2 3 -1 4294967297 \
+             9223372036854775807 -9223372036854775808 99999999999999999999"
+                .split_whitespace()
+                .map(|word| word.as_bytes().to_vec())
+                .collect::<Vec<_>>()
+        ),
+        proptest::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let names: Vec<Vec<Vec<u8>>> = rows()
+        .map(|row| row.name.split('|').map(|word| word.as_bytes().to_vec()).collect())
+        .collect();
+    let name = prop_oneof![
+        4 => proptest::sample::select(names),
+        1 => proptest::collection::vec(word(), 1..3),
+    ];
+    (name, proptest::collection::vec(word(), 0..12)).prop_map(|(name, rest)| [name, rest].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn nothing_makes_it_panic_and_everything_is_bounded(words in request()) {
+        with_args(&words, |args| {
+            match resolve(args) {
+                Ok(row) => {
+                    let mut positions = Vec::new();
+                    key_positions(row, args, |index| positions.push(index));
+                    prop_assert!(positions.iter().all(|index| *index < args.len()));
+                    let slots: std::collections::HashSet<_> =
+                        positions.iter().map(|i| Slot::of_key(args.get(*i).unwrap())).collect();
+                    let expected = match slots.len() {
+                        0 => KeysInSlots::None,
+                        1 => KeysInSlots::One(*slots.iter().next().unwrap()),
+                        _ => KeysInSlots::Several,
+                    };
+                    prop_assert_eq!(slot(row, args), expected);
+                    let blocked = blocks(row, args);
+                    prop_assert!(!(blocked && handling(row, args) == Handling::Routed));
+                    class(row, args);
+                }
+                Err(refusal) => {
+                    let mut text = Vec::new();
+                    refusal.write(args, &mut text);
+                    prop_assert!(text.len() < 400);
+                    prop_assert!(!text.contains(&b'\n') && !text.contains(&b'\r'));
+                }
+            }
+            Ok(())
+        })?;
+    }
+
+    /// No row at all must read past a request that is shorter than its arity: rows and arguments
+    /// may come together that `resolve` did not join.
+    #[test]
+    fn any_row_with_any_arguments_is_harmless(words in proptest::collection::vec(word(), 1..10)) {
+        with_args(&words, |args| {
+            for row in rows() {
+                key_positions(row, args, |index| assert!(index < args.len()));
+                slot(row, args);
+                class(row, args);
+                blocks(row, args);
+            }
+        });
+    }
+}
