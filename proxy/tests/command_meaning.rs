@@ -241,6 +241,24 @@ fn each_command_is_handled_as_the_first_issue_wants() {
     }
 }
 
+/// What is neither refused nor sent by its keys, in full.
+#[test]
+fn only_these_are_answered_without_keys() {
+    let of = |wanted: fn(Handling) -> bool| {
+        rows().filter(|row| wanted(row.handling)).map(|row| row.name).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        of(|handling| handling == Handling::AnyNode),
+        "command command|count command|docs command|getkeys command|getkeysandflags \
+         command|help command|info command|list"
+    );
+    assert_eq!(
+        of(|handling| matches!(handling, Handling::Local(_))),
+        "auth client|getname client|id client|setinfo client|setname echo hello ping quit select \
+         info proxy|events proxy|explain proxy|help proxy|info proxy|topology"
+    );
+}
+
 /// The words that contract §5 forbids on a shared node connection.
 #[test]
 fn nothing_that_changes_a_connection_reaches_a_node() {

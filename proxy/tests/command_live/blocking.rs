@@ -3,7 +3,7 @@
 use slotway::command::{blocks, resolve};
 
 use crate::request::Request;
-use crate::server::Server;
+use crate::server::{Reply, Server};
 
 /// Sends many orders of the stream readers' options, right and wrong ones, for streams without
 /// anything to read, and watches from a second connection whether the first one is held up.
@@ -16,6 +16,7 @@ fn stream_readers_block_exactly_when_we_say_so() {
         "COUNT 1",
         "GROUP g c",
         "group STREAMS BLOCK",
+        "GROUP g STREAMS",
         "NOACK",
         // These break the order of the others.
         "BLOCK",
@@ -33,6 +34,8 @@ fn stream_readers_block_exactly_when_we_say_so() {
         &["XREADGROUP", "GROUP", "BLOCK", "0", "STREAMS", "s", ">"],
         &["XREADGROUP", "GROUP", "STREAMS", "g", "BLOCK", "0", "STREAMS", "s", ">"],
         &["XREADGROUP", "GROUP", "g", "BLOCK", "BLOCK", "0", "STREAMS", "s", ">"],
+        &["XREADGROUP", "GROUP", "g", "STREAMS", "BLOCK", "0", "STREAMS", "s", ">"],
+        &["XREADGROUP", "GROUP", "g", "BLOCK", "STREAMS", "s", ">"],
         &["XREADGROUP", "BLOCK", "0", "GROUP", "g", "c", "STREAMS", "s", ">"],
     ];
     let server = Server::start();
@@ -57,19 +60,24 @@ fn stream_readers_block_exactly_when_we_say_so() {
     for case in cases {
         let request = Request::new(&case);
         let Ok(row) = resolve(&request.args()) else { continue };
+        let mut held_up = false;
         reader.send(&request.frame);
         while !reader.has_reply() {
             // It is held up, or the server has not come to it yet.
             let client = watcher.ask(&["CLIENT", "LIST", "ID", &id]).text();
             let flags = client.split(' ').find_map(|field| field.strip_prefix("flags="));
             if flags.expect("a client has flags").contains('b') {
-                assert!(blocks(row, &request.args()), "{case:?} blocks");
-                blocked += 1;
+                held_up = true;
                 watcher.ask(&["CLIENT", "UNBLOCK", &id]);
                 break;
             }
         }
-        reader.read();
+        match reader.read() {
+            // A mistake in it: we may say what we like.
+            Reply::Error(_) if !held_up => {}
+            _ => assert_eq!(blocks(row, &request.args()), held_up, "{case:?}"),
+        }
+        blocked += usize::from(held_up);
     }
     assert!(blocked > 200, "only {blocked} blocked: the test has lost its point");
 }
