@@ -1,10 +1,12 @@
 //! The demo as a person runs it: started, used, ended; and nothing is left of it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use testbed::{Output, Process, wait_for, wait_until};
+use testbed::{Output, Process, redis, wait_for, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -22,11 +24,60 @@ fn a_killed_demo_leaves_no_server() -> Result<()> {
 }
 
 #[test]
+fn the_demo_serves_through_slotway_and_ends_clean_on_ctrl_c() -> Result<()> {
+    let (mut demo, started) = whole_demo()?;
+    let mut client = redis::Client::open(format!("redis://{}/", started.addr))?.get_connection()?;
+    redis::cmd("SET").arg("a").arg("1").exec(&mut client)?;
+    assert_eq!(redis::cmd("GET").arg("a").query::<String>(&mut client)?, "1");
+    demo.signal(Signal::SIGINT)?;
+    assert_eq!(demo.wait(SOON)?.code(), Some(0), "{}", demo.output());
+    assert!(!started.processes.iter().any(|&pid| runs(pid)), "{}", demo.output());
+    Ok(())
+}
+
+#[test]
+fn the_demo_ends_with_a_sentence_when_slotway_dies() -> Result<()> {
+    let (mut demo, started) = whole_demo()?;
+    kill(Pid::from_raw(started.slotway.try_into()?), Signal::SIGKILL)?;
+    assert_eq!(demo.wait(SOON)?.code(), Some(1));
+    assert!(demo.output().contains("slotway has ended by itself"), "{}", demo.output());
+    assert!(!started.processes.iter().any(|&pid| runs(pid)), "{}", demo.output());
+    Ok(())
+}
+
+#[test]
 fn the_demo_refuses_arguments_that_it_does_not_know() -> Result<()> {
     let mut demo = demo(&["--no-such-thing"])?;
     assert_eq!(demo.wait(SOON)?.code(), Some(1));
     assert!(demo.output().contains("its only argument is --cluster-only"), "{}", demo.output());
     Ok(())
+}
+
+/// What a whole demo says that it has started.
+struct Started {
+    /// Where slotway listens.
+    addr: String,
+    slotway: u32,
+    /// The servers and slotway.
+    processes: Vec<u32>,
+}
+
+fn whole_demo() -> Result<(Process, Started)> {
+    let mut demo = demo(&[])?;
+    let started = wait_for("the demo to invite", SOON, || {
+        let (output, exited) = (demo.output(), demo.exited());
+        if exited.is_some() {
+            return Ok(Err(anyhow!("it has ended:\n{output}")));
+        }
+        ensure!(output.contains("Ctrl-C ends everything"), "it says so far:\n{output}");
+        let (_, after) = output.split_once("like one server: ").context("no address")?;
+        let addr = after.split(' ').next().context("no address")?.to_owned();
+        let processes = processes(&output);
+        ensure!(processes.len() == 7, "it names {processes:?}:\n{output}");
+        let slotway = *processes.last().context("no process")?;
+        Ok(Ok(Started { addr, slotway, processes }))
+    })??;
+    Ok((demo, started))
 }
 
 fn demo(args: &[&str]) -> Result<Process> {
