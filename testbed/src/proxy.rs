@@ -152,8 +152,11 @@ impl Proxy {
             }
             Ok(Ok(()))
         });
-        let log = || format!("slotway logged:\n{}", last_lines(&self.log(), LOG_LINES));
-        ready.and_then(|ended| ended).with_context(log)
+        ready.and_then(|ended| ended).with_context(|| match self.log().as_str() {
+            // Inherited output was seen already.
+            "" => "slotway does not serve".to_owned(),
+            log => format!("slotway does not serve; it logged:\n{}", last_lines(log, LOG_LINES)),
+        })
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
