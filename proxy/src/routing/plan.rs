@@ -26,8 +26,7 @@ pub fn plan(args: &Args<'_>) -> Plan {
         Ok(row) => row,
         Err(refusal) => return Plan::Refuse(refusal),
     };
-    match row.handling {
-        Handling::Routed if command::blocks(row, args) => Plan::Refuse(Refusal::Unknown),
+    match command::handling(row, args) {
         Handling::Routed => match command::slot(row, args) {
             KeysInSlots::One(slot) => Plan::Slot(row, slot),
             KeysInSlots::None => Plan::AnyPrimary(row),

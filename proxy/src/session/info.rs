@@ -22,8 +22,11 @@ pub struct Facts {
     pub commands_processed: u64,
 }
 
+/// Writes one section.
+type Section = fn(&Facts, &mut String);
+
 /// The sections of INFO, in the order of a server's.
-const SECTIONS: [(&str, fn(&Facts, &mut String)); 7] = [
+const SECTIONS: [(&str, Section); 7] = [
     ("server", server),
     ("clients", clients),
     ("persistence", persistence),

@@ -53,12 +53,15 @@ use settle::Clients;
 /// "No pool" in a table of pool indices.
 const NO_POOL: u16 = u16::MAX;
 
+/// Makes the metric cells of a node, by its `host:port`.
+pub type NodeCellsSource = Box<dyn Fn(&str) -> Arc<NodeCells> + Send>;
+
 /// What a worker needs from the process around it.
 pub struct Surroundings {
     /// What INFO and HELLO tell.
     pub facts: Box<dyn Fn() -> Facts + Send>,
     /// Makes the metric cells of a node that was not known before, by its `host:port`.
-    pub node_cells: Box<dyn Fn(&str) -> Arc<NodeCells> + Send>,
+    pub node_cells: NodeCellsSource,
     /// How to log in at the nodes; asked at each dial, so that a changed secret is used.
     pub credentials: Box<dyn Fn() -> Option<Credentials> + Send>,
     /// A number in 0..1, for jitter.

@@ -16,10 +16,15 @@ const SHELF_FLOWS: usize = 128;
 /// Buffers of a flow on the shelf are at most this large: 128 × 3 × 4 KiB in all.
 const SHELF_BUFFER_BYTES: usize = 4 * 1024;
 
+/// Flows that wait for the next busy client. Boxed, because they move between here and sessions
+/// all the time, and a session has room for a pointer only.
+#[allow(clippy::vec_box)]
+type Shelf = Vec<Box<Flow>>;
+
 /// All clients of a worker.
 pub(super) struct Clients {
     table: Slab<Session>,
-    shelf: Vec<Box<Flow>>,
+    shelf: Shelf,
     /// Clients with something to write.
     dirty: Vec<u32>,
     /// Clients that had to wait and may be able to go on.
@@ -84,7 +89,7 @@ impl Clients {
 
     /// The client's flow, taken from the shelf if it has none.
     #[inline]
-    pub(super) fn flow<'a>(shelf: &mut Vec<Box<Flow>>, session: &'a mut Session) -> &'a mut Flow {
+    pub(super) fn flow<'a>(shelf: &mut Shelf, session: &'a mut Session) -> &'a mut Flow {
         session.flow.get_or_insert_with(|| shelf.pop().unwrap_or_default())
     }
 

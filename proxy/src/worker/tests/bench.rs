@@ -70,8 +70,7 @@ pub(super) fn node_id(port: u16) -> NodeId {
 
 /// A topology of primaries, each with its ranges of slots.
 pub(super) fn topology(revision: u64, shards: &[(u16, &[(u16, u16)])]) -> Arc<Topology> {
-    let mut draft = Draft::default();
-    draft.revision = revision;
+    let mut draft = Draft { revision, ..Draft::default() };
     for (port, ranges) in shards {
         let endpoint = Endpoint::new("10.0.0.1", *port);
         draft.nodes.push(Node::new(node_id(*port), endpoint, Role::Primary));

@@ -112,7 +112,7 @@ fn tryagain_waits_and_others_pass() {
     assert_eq!(bench.got(passes), "$1\r\nx\r\n");
     for _ in 0..20 {
         bench.advance(Duration::from_millis(200));
-        assert_eq!(bench.at(1), [mget.clone()]);
+        assert_eq!(bench.at(1), std::slice::from_ref(&mget));
         bench.answer(1, tryagain);
     }
     assert_eq!(bench.got(waits), "");
