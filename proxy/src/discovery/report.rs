@@ -11,6 +11,8 @@ use crate::topology::{Change, Endpoint, NodeId, Topology};
 const WAITING_EVERY: Duration = Duration::from_secs(1);
 /// Most lines of one refresh; how many more there would have been is said in the last.
 const CHANGES_MAX: usize = 32;
+/// Most addresses of other clusters remembered.
+const FOREIGN_MAX: usize = 256;
 /// Most addresses named in the line that says that no seed answers.
 const SEEDS_SHOWN_MAX: usize = 4;
 
@@ -73,11 +75,23 @@ impl Report {
         }
     }
 
-    pub(super) fn foreign(&mut self, foreign: Vec<Endpoint>) {
+    /// Notes whose views were set aside, of all that answered.
+    pub(super) fn foreign<'a>(
+        &mut self,
+        answered: impl Iterator<Item = &'a Endpoint>,
+        foreign: &[Endpoint],
+    ) {
         for endpoint in foreign.iter().filter(|endpoint| !self.foreign.contains(endpoint)) {
             tracing::warn!("{endpoint} belongs to another cluster; what it says is not used");
         }
-        self.foreign = foreign;
+        for endpoint in answered {
+            self.foreign.retain(|known| known != endpoint);
+        }
+        self.foreign.extend_from_slice(foreign);
+        if self.foreign.len() > FOREIGN_MAX {
+            // Names behind which ever new addresses show up: rather say it twice than keep all.
+            self.foreign.clear();
+        }
     }
 
     pub(super) fn changes(&self, changes: &[Change]) {
@@ -170,7 +184,8 @@ mod tests {
         for _ in 0..2 {
             report.failed(&node, AskError::Closed, true);
             report.identified(&seed, id("a"), id("b"));
-            report.foreign(vec![node.clone()]);
+            report.foreign([&node].into_iter(), std::slice::from_ref(&node));
+            report.foreign([&seed].into_iter(), &[]);
         }
         for _ in 0..2 {
             report.answered(&node, true);

@@ -132,7 +132,7 @@ impl Task {
         .await;
 
         let merged = merge(&previous, &views, &self.settings.address_map, seeds);
-        self.report.foreign(merged.foreign);
+        self.report.foreign(views.iter().map(|view| &view.asked), &merged.foreign);
         if let Some(topology) = merged.topology {
             self.publish(&previous, topology, merged.replaced);
         }
