@@ -46,6 +46,15 @@ impl Sockets {
         self.table.get_mut(index as usize)?.as_deref_mut()
     }
 
+    /// Gives back the room behind the last socket.
+    pub(super) fn shrink(&mut self) {
+        let used = self.table.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        if self.table.capacity() > 1024 && used < self.table.capacity() / 4 {
+            self.table.truncate(used);
+            self.table.shrink_to_fit();
+        }
+    }
+
     /// Closes the socket at this place, if there is one.
     pub(super) fn close(&mut self, index: u32) {
         if let Some(place) = self.table.get_mut(index as usize) {

@@ -344,7 +344,8 @@ impl Driver {
         }
         if self.heartbeat_at <= now {
             self.heartbeat_at = now + HEARTBEAT;
-            self.worker.publish_gauges();
+            self.worker.housekeeping();
+            self.clients.shrink();
         }
     }
 

@@ -4,6 +4,7 @@ pub mod admin;
 mod crew;
 mod limits;
 mod listeners;
+mod memory;
 mod settings;
 mod watch;
 
@@ -53,6 +54,11 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
             Ok(())
         });
     }
+    let memory = memory::give_back(Arc::clone(&registry), over.clone());
+    tasks.spawn(async move {
+        memory.await;
+        Ok(())
+    });
     tasks.spawn(watch::topology(
         settings.limits(),
         handle.clone(),

@@ -191,8 +191,10 @@ impl Worker {
         waiting.into_iter().flatten().min()
     }
 
-    /// Brings the gauges up to date; the driver calls it about once a second.
-    pub fn publish_gauges(&mut self) {
+    /// Brings the gauges up to date and gives back memory; the driver calls it about once a
+    /// second.
+    pub fn housekeeping(&mut self) {
+        self.clients.shrink();
         for (index, node) in &self.pools {
             let in_flight: usize = self
                 .connections

@@ -79,6 +79,15 @@ impl Clients {
         (session.generation == key.generation).then_some(session)
     }
 
+    /// Gives back the room of many clients that have gone.
+    pub(super) fn shrink(&mut self) {
+        if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 4 {
+            self.table.shrink_to_fit();
+            self.dirty.shrink_to(256);
+            self.resumable.shrink_to(256);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
