@@ -11,8 +11,9 @@
 //! - [`environment`], [`report`], [`picture`], [`raw`]: the files under `target/bench/`.
 //! - [`profile`]: where slotway's time goes, by `perf`.
 //! - [`run`]: the order of it all.
+//! - [`heart`]: a worker's heart without sockets, for instruction counts and criterion.
 //!
-//! The criterion benches of the heart alone are in `benches/` beside this folder.
+//! The criterion benches of the heart are in `benches/` beside this folder.
 
 pub mod options;
 
@@ -39,3 +40,5 @@ pub mod raw;
 pub mod profile;
 
 pub mod run;
+
+pub mod heart;

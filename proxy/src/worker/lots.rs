@@ -226,6 +226,7 @@ impl Worker {
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         node.gate = Gate::Open;
         node.backoff.reset();
+        node.refusal_logged = false;
         let lot = std::mem::take(&mut node.lot);
         self.release(lot);
     }

@@ -290,7 +290,9 @@ impl Worker {
             }
             HandshakeStep::Refused(error) => {
                 let pool = usize::from(connection.pool);
-                if let Some(node) = self.pools.get(pool) {
+                if let Some(node) = self.pools.get_mut(pool)
+                    && !std::mem::replace(&mut node.refusal_logged, true)
+                {
                     tracing::warn!(node = %node.endpoint, %error, "the node does not let us in");
                 }
                 self.drop_connection(index, true);

@@ -46,6 +46,8 @@ pub(super) struct Pool {
     pub(super) backoff: Backoff,
     /// Requests that wait for it.
     pub(super) lot: Lot,
+    /// That it does not let us in was logged: once is enough until it does.
+    pub(super) refusal_logged: bool,
     /// What is counted about it.
     pub(super) cells: Arc<NodeCells>,
     /// Why it was last found away or not serving, in words.
@@ -65,6 +67,7 @@ impl Pool {
             gate: Gate::Open,
             backoff: Backoff::default(),
             lot: Lot::default(),
+            refusal_logged: false,
             cells,
             trouble: "",
         }
