@@ -69,8 +69,6 @@ cells! {
             clients_closed_protocol_error (reason = "protocol_error"),
             /// It did not read its replies and what waited for it reached a bound.
             clients_closed_slow (reason = "slow"),
-            /// Silent for longer than the idle timeout.
-            clients_closed_idle (reason = "idle"),
             /// The process drains.
             clients_closed_drain (reason = "drain"),
             /// Another error of the socket.
