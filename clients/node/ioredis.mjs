@@ -1,0 +1,93 @@
+// ioredis against slotway, at its default settings: ioredis.mjs PORT. Ends with 0 if all holds.
+
+import Redis from "ioredis";
+import { everyByte, fails, hold, oddKeys, ok, port, refused, same } from "./shared.mjs";
+
+async function valuesOfAllTypes(r) {
+  same(await r.set("io:s", "1"), "OK");
+  same(await r.incrby("io:s", 41), 42);
+  same(await r.get("io:s"), "42");
+  same(await r.set("io:s", "2", "NX"), null);
+  await Promise.all(["h", "l", "set", "z", "x"].map((name) => r.del(`io:${name}`)));
+  same(await r.hset("io:h", { a: 1, b: "two" }), 2);
+  same(await r.hgetall("io:h"), { a: "1", b: "two" });
+  same(await r.rpush("io:l", 1, 2, 3), 3);
+  same(await r.lrange("io:l", 0, -1), ["1", "2", "3"]);
+  same(await r.sadd("io:set", "x", "y"), 2);
+  same((await r.smembers("io:set")).sort(), ["x", "y"]);
+  same(await r.zadd("io:z", 1, "one", 0.5, "half"), 2);
+  same(await r.zrange("io:z", 0, -1, "WITHSCORES"), ["half", "0.5", "one", "1"]);
+  const id = await r.xadd("io:x", "*", "n", "1");
+  same(await r.xread("STREAMS", "io:x", "0"), [["io:x", [[id, ["n", "1"]]]]]);
+  same(await r.mset("{io}:1", "a", "{io}:2", "b"), "OK");
+  same(await r.mget("{io}:1", "{io}:2", "{io}:3"), ["a", "b", null]);
+  await fails(r.lpush("io:s", 1), "WRONGTYPE");
+}
+
+async function namesAndValuesOfAnyBytes(r) {
+  for (const key of [...oddKeys, everyByte]) {
+    same(await r.set(key, everyByte), "OK");
+    same(await r.getBuffer(key), everyByte);
+    same(await r.del(key), 1);
+  }
+  same(await r.set("io:empty", ""), "OK");
+  same(await r.get("io:empty"), "");
+}
+
+async function largeValues(r) {
+  for (const size of [16_000, 70_000, 1_000_000, 5_000_000]) {
+    const value = Buffer.alloc(size, "0123456789abcdefg");
+    same(await r.set("io:large", value), "OK");
+    ok(value.equals(await r.getBuffer("io:large")), `${size} bytes`);
+  }
+  await r.del("io:large");
+}
+
+async function scripts(r) {
+  const text = "redis.call('SET', KEYS[1], ARGV[1]); return {redis.call('GET', KEYS[1]), 7}";
+  same(await r.eval(text, 1, "io:script", "v"), ["v", 7]);
+  // EVALSHA first; on NOSCRIPT, EVAL.
+  const own = `return ARGV[1] .. '${Math.random()}'`;
+  r.defineCommand("own", { numberOfKeys: 1, lua: own });
+  ok((await r.own("io:script", "w")).startsWith("w0."));
+  ok((await r.own("io:script", "w")).startsWith("w0."));
+}
+
+async function pipelines(r) {
+  const pipeline = r.pipeline();
+  for (let n = 0; n < 3000; n++) pipeline.set(`io:p:${n}`, n).get(`io:p:${n}`);
+  const replies = await pipeline.exec();
+  for (let n = 0; n < 3000; n++) {
+    same(replies[2 * n], [null, "OK"]);
+    same(replies[2 * n + 1], [null, `${n}`]);
+  }
+}
+
+async function refusalsAreErrors(r) {
+  for (const words of refused) {
+    await fails(r.call(...words), "unknown command", words.join(" "));
+    same(await r.echo("alive"), "alive");
+  }
+  await fails(r.blpop("a", 1), "unknown command");
+  await fails(r.subscribe("channel"), "unknown command");
+  await fails(r.mget("a", "b"), "CROSSSLOT");
+  await fails(r.get(), "wrong number of arguments");
+  same(await r.echo("alive"), "alive");
+}
+
+async function transactionsAreRefused(r) {
+  await fails(r.multi().set("io:t", "x").exec(), "unknown command");
+  same(await r.echo("alive"), "alive");
+}
+
+const client = new Redis(port);
+await hold("ioredis", client, [
+  valuesOfAllTypes,
+  namesAndValuesOfAnyBytes,
+  largeValues,
+  scripts,
+  pipelines,
+  refusalsAreErrors,
+  transactionsAreRefused,
+]);
+await client.quit();

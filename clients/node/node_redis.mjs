@@ -1,0 +1,122 @@
+// node-redis against slotway: node_redis.mjs PORT. Ends with 0 if all of it holds.
+//
+// Up to node-redis 5, nothing is set. From 6 on, it speaks RESP3 unless it is told otherwise, and
+// takes no other answer; slotway speaks RESP2 for now, so it is told so, and what it says without
+// that is checked to be a plain error.
+
+import * as five from "node-redis-5";
+import * as six from "node-redis-6";
+import { everyByte, fails, hold, oddKeys, ok, port, refused, same, within } from "./shared.mjs";
+
+const url = `redis://127.0.0.1:${port}`;
+
+async function valuesOfAllTypes(r) {
+  same(await r.set("nr:s", "1"), "OK");
+  same(await r.incrBy("nr:s", 41), 42);
+  same(await r.get("nr:s"), "42");
+  same(await r.get("nr:nothing"), null);
+  await Promise.all(["h", "l", "set", "z", "x"].map((name) => r.del(`nr:${name}`)));
+  same(await r.hSet("nr:h", { a: "1", b: "two" }), 2);
+  same({ ...(await r.hGetAll("nr:h")) }, { a: "1", b: "two" });
+  same(await r.rPush("nr:l", ["1", "2", "3"]), 3);
+  same(await r.lRange("nr:l", 0, -1), ["1", "2", "3"]);
+  same(await r.sAdd("nr:set", ["x", "y"]), 2);
+  same([...(await r.sMembers("nr:set"))].sort(), ["x", "y"]);
+  same(await r.zAdd("nr:z", [{ score: 1, value: "one" }, { score: 0.5, value: "half" }]), 2);
+  same(await r.zScore("nr:z", "half"), 0.5);
+  const id = await r.xAdd("nr:x", "*", { n: "1" });
+  const [stream] = await r.xRead({ key: "nr:x", id: "0" });
+  same(stream.messages.map((message) => message.id), [id]);
+  same(await r.mSet({ "{nr}:1": "a", "{nr}:2": "b" }), "OK");
+  same(await r.mGet(["{nr}:1", "{nr}:2", "{nr}:3"]), ["a", "b", null]);
+  await fails(r.lPush("nr:s", "1"), "WRONGTYPE");
+}
+
+const buffers = (module) => ({ [module.RESP_TYPES.BLOB_STRING]: Buffer });
+
+function namesAndValuesOfAnyBytes(module) {
+  return async function namesAndValuesOfAnyBytes(r) {
+    const raw = r.withTypeMapping(buffers(module));
+    for (const key of [...oddKeys, everyByte]) {
+      same(await r.set(key, everyByte), "OK");
+      same(await raw.get(key), everyByte);
+      same(await r.del(key), 1);
+    }
+  };
+}
+
+function largeValues(module) {
+  return async function largeValues(r) {
+    const raw = r.withTypeMapping(buffers(module));
+    for (const size of [16_000, 70_000, 1_000_000, 5_000_000]) {
+      const value = Buffer.alloc(size, "0123456789abcdefg");
+      same(await r.set("nr:large", value), "OK");
+      ok(value.equals(await raw.get("nr:large")), `${size} bytes`);
+    }
+    await r.del("nr:large");
+  };
+}
+
+async function scripts(r) {
+  const text = "redis.call('SET', KEYS[1], ARGV[1]); return {redis.call('GET', KEYS[1]), 7}";
+  same(await r.eval(text, { keys: ["nr:script"], arguments: ["v"] }), ["v", 7]);
+}
+
+// What is issued in one turn of the event loop leaves as one pipeline.
+async function pipelines(r) {
+  const numbers = Array.from({ length: 3000 }, (_, n) => n);
+  const replies = await Promise.all(
+    numbers.flatMap((n) => [r.set(`nr:p:${n}`, `${n}`), r.get(`nr:p:${n}`)]),
+  );
+  same(replies, numbers.flatMap((n) => ["OK", `${n}`]));
+  same(await r.multi().set("nr:p", "a").get("nr:p").execAsPipeline(), ["OK", "a"]);
+}
+
+async function refusalsAreErrors(r) {
+  for (const words of refused) {
+    await fails(r.sendCommand(words), "unknown command", words.join(" "));
+    same(await r.echo("alive"), "alive");
+  }
+  await fails(r.blPop("a", 1), "unknown command");
+  await fails(r.mGet(["a", "b"]), "CROSSSLOT");
+  same(await r.echo("alive"), "alive");
+}
+
+async function transactionsAreRefused(r) {
+  await fails(r.multi().set("nr:t", "x").exec(), "unknown command");
+  same(await r.echo("alive"), "alive");
+}
+
+async function subscriptionsAreRefused(r) {
+  const subscriber = await r.duplicate().connect();
+  await fails(subscriber.subscribe("channel", () => {}), "unknown command");
+  subscriber.destroy();
+}
+
+async function resp3IsAPlainError() {
+  // Without a strategy of the caller's, it tries again for ever and tells by its error event.
+  const client = six.createClient({ url, socket: { reconnectStrategy: false } });
+  client.on("error", () => {});
+  await fails(client.connect(), "NOPROTO");
+}
+
+for (const [title, module, settings] of [
+  ["node-redis 5", five, {}],
+  ["node-redis 6", six, { RESP: 2 }],
+]) {
+  const client = module.createClient({ url, ...settings });
+  client.on("error", (error) => console.log(`${title}: ${error.message}`));
+  await within(10, client.connect(), `${title}: to connect`);
+  await hold(title, client, [
+    valuesOfAllTypes,
+    namesAndValuesOfAnyBytes(module),
+    largeValues(module),
+    scripts,
+    pipelines,
+    refusalsAreErrors,
+    transactionsAreRefused,
+    subscriptionsAreRefused,
+  ]);
+  await client.close();
+}
+await hold("node-redis 6", null, [resp3IsAPlainError]);

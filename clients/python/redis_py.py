@@ -1,0 +1,202 @@
+"""redis-py against slotway: redis_py.py PORT. Ends with 0 if all of it holds.
+
+Up to redis-py 7, nothing is set. From 8 on, redis-py speaks RESP3 unless it is told otherwise, and
+takes no other answer; slotway speaks RESP2 for now, so it is told so, and what it says without
+that is checked to be a plain error.
+"""
+
+import asyncio
+import sys
+
+import redis
+import redis.asyncio
+
+PORT = int(sys.argv[1])
+MAJOR = int(redis.__version__.split(".")[0])
+SETTINGS = {"port": PORT} | ({"protocol": 2} if MAJOR >= 8 else {})
+
+
+def main():
+    r = redis.Redis(**SETTINGS)
+    for claim in (
+        values_of_all_types,
+        names_and_values_of_any_bytes,
+        large_values,
+        scripts,
+        plain_pipelines,
+        answers_about_the_server,
+    ):
+        claim(r)
+        print("ok:", claim.__name__)
+    for claim in (refusals_are_errors, transactions_are_refused, subscriptions_are_refused):
+        claim(r)
+        assert r.get("after") is None and r.ping()
+        print("ok:", claim.__name__)
+    other_databases_are_refused()
+    asyncio.run(the_asynchronous_client())
+    print("ok: the_asynchronous_client")
+    if MAJOR >= 8:
+        resp3_is_a_plain_error()
+
+
+def values_of_all_types(r):
+    assert r.set("py:s", "1") is True
+    assert r.get("py:s") == b"1"
+    assert r.incrby("py:s", 41) == 42
+    assert r.set("py:s", "2", nx=True) is None
+    assert r.set("py:s", "3", ex=100, get=True) == b"42"
+    assert 0 < r.ttl("py:s") <= 100
+    assert r.get("py:nothing") is None
+    assert r.type("py:s") == b"string"
+
+    for key in ("py:h", "py:l", "py:set", "py:z", "py:x"):
+        r.delete(key)
+    assert r.hset("py:h", mapping={"a": 1, "b": "two"}) == 2
+    assert r.hgetall("py:h") == {b"a": b"1", b"b": b"two"}
+    assert r.hmget("py:h", "b", "c") == [b"two", None]
+    assert list(r.hscan_iter("py:h", count=1000)) == [(b"a", b"1"), (b"b", b"two")]
+
+    assert r.rpush("py:l", *range(200)) == 200
+    assert r.lrange("py:l", 0, -1) == [str(n).encode() for n in range(200)]
+    assert r.lpop("py:l", 2) == [b"0", b"1"]
+
+    assert r.sadd("py:set", "x", "y") == 2
+    assert r.smembers("py:set") == {b"x", b"y"}
+
+    assert r.zadd("py:z", {"one": 1, "half": 0.5}) == 2
+    assert r.zrange("py:z", 0, -1, withscores=True) == [(b"half", 0.5), (b"one", 1.0)]
+    assert r.zscore("py:z", "half") == 0.5
+
+    ids = [r.xadd("py:x", {"n": n}) for n in range(3)]
+    assert [entry for entry, _ in r.xrange("py:x")] == ids
+    assert r.xread({"py:x": ids[0]})[0][1] == [(ids[1], {b"n": b"1"}), (ids[2], {b"n": b"2"})]
+    assert r.xgroup_create("py:x", "g", id="0") is True
+    assert len(r.xreadgroup("g", "me", {"py:x": ">"})[0][1]) == 3
+    assert r.xack("py:x", "g", *ids) == 3
+
+    # Several keys of one slot.
+    assert r.mset({"{py}:1": "a", "{py}:2": "b"}) is True
+    assert r.mget("{py}:1", "{py}:2", "{py}:3") == [b"a", b"b", None]
+    fails(lambda: r.lpush("py:s", 1), "WRONGTYPE")
+
+
+def names_and_values_of_any_bytes(r):
+    everything = bytes(range(256))
+    for key in ("ключ", "键 with spaces", everything, b"\r\n", b"\x00", b"{", b"{}x", b"a{b}c{d}"):
+        assert r.set(key, everything) is True
+        assert r.get(key) == everything, key
+        assert r.delete(key) == 1
+    assert r.set("py:empty", "") is True and r.get("py:empty") == b""
+    text = redis.Redis(**SETTINGS, decode_responses=True)
+    assert text.set("py:ü", "žluťoučký 🐎") is True
+    assert text.get("py:ü") == "žluťoučký 🐎"
+    text.close()
+
+
+def large_values(r):
+    for size in (16_000, 70_000, 1_000_000, 5_000_000):
+        value = bytes(n % 251 for n in range(1000)) * (size // 1000)
+        assert r.set("py:large", value) is True
+        assert r.get("py:large") == value, size
+        assert r.strlen("py:large") == size
+    r.delete("py:large")
+
+
+def scripts(r):
+    text = "redis.call('SET', KEYS[1], ARGV[1]); return {redis.call('GET', KEYS[1]), 7}"
+    assert r.eval(text, 1, "py:script", "v") == [b"v", 7]
+    fails(lambda: r.evalsha("0" * 40, 1, "py:script"), "", redis.exceptions.NoScriptError)
+    fails(lambda: r.eval("return redis.error_reply('MINE own words')", 1, "py:script"), "MINE")
+
+
+def plain_pipelines(r):
+    pipe = r.pipeline(transaction=False)
+    for n in range(3000):
+        pipe.set(f"py:p:{n}", n)
+        pipe.get(f"py:p:{n}")
+    replies = pipe.execute()
+    assert replies[0::2] == [True] * 3000
+    assert replies[1::2] == [str(n).encode() for n in range(3000)]
+    # An error in the middle is that request's alone.
+    pipe.set("py:s", "x").incr("py:s").get("py:s")
+    replies = pipe.execute(raise_on_error=False)
+    assert replies[0] is True and replies[2] == b"x"
+    assert isinstance(replies[1], redis.ResponseError)
+
+
+def answers_about_the_server(r):
+    info = r.info()
+    assert info["redis_mode"] == "standalone" and info["role"] == "master" and info["loading"] == 0
+    assert r.info("server")["redis_version"] == info["redis_version"]
+    assert r.client_setname("me") is True and r.client_getname() == "me"
+    assert r.client_id() > 0
+    assert r.echo("hello") == b"hello"
+    assert r.command_count() > 100
+
+
+def refusals_are_errors(r):
+    for words in (
+        ("MULTI",),
+        ("WATCH", "a"),
+        ("BLPOP", "a", "1"),
+        ("SELECT", "1"),
+        ("CLIENT", "REPLY", "OFF"),
+        ("XREAD", "BLOCK", "1", "STREAMS", "a", "0"),
+        ("KEYS", "*"),
+        ("NOSUCHTHING", "a"),
+    ):
+        fails(lambda: r.execute_command(*words), "unknown command")
+        assert r.echo("alive") == b"alive", words
+    fails(lambda: r.blpop("a", timeout=1), "unknown command")
+    fails(lambda: r.mget("a", "b"), "hash to the same slot")
+    fails(lambda: r.execute_command("GET"), "wrong number of arguments")
+
+
+def transactions_are_refused(r):
+    """redis-py's pipeline() is a transaction unless it is told otherwise."""
+    r.set("py:t", "before")
+    fails(lambda: r.pipeline().set("py:t", "after").get("py:t").execute(), "unknown command")
+    # It has sent the rest behind MULTI before it read the refusal.
+    assert r.get("py:t") in (b"before", b"after")
+
+
+def subscriptions_are_refused(r):
+    pubsub = r.pubsub()
+
+    def listen():
+        pubsub.subscribe("channel")
+        pubsub.get_message(timeout=5)
+
+    fails(listen, "unknown command")
+    pubsub.close()
+
+
+def other_databases_are_refused():
+    fails(lambda: redis.Redis(**SETTINGS, db=1).ping(), "unknown command")
+    print("ok: other_databases_are_refused")
+
+
+async def the_asynchronous_client():
+    async with redis.asyncio.Redis(**SETTINGS) as r:
+        await asyncio.gather(*(r.set(f"py:async:{n}", n) for n in range(100)))
+        values = await asyncio.gather(*(r.get(f"py:async:{n}") for n in range(100)))
+        assert values == [str(n).encode() for n in range(100)]
+        async with r.pipeline(transaction=False) as pipe:
+            assert await pipe.set("py:async", "v").get("py:async").execute() == [True, b"v"]
+
+
+def resp3_is_a_plain_error():
+    fails(lambda: redis.Redis(port=PORT).ping(), "NOPROTO")
+    print("ok: resp3_is_a_plain_error")
+
+
+def fails(action, words, kind=redis.ResponseError):
+    try:
+        got = action()
+    except kind as error:
+        assert words in str(error), f"{words!r} is not in {error}"
+    else:
+        raise AssertionError(f"{words!r} was expected, got {got!r}")
+
+
+main()

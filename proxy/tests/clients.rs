@@ -1,0 +1,291 @@
+//! What other people wrote, used against slotway at its default settings. The scripts are in
+//! `clients/`; what they need is installed into `target/clients` on the first run, and who is not
+//! there is skipped by name (`SLOTWAY_TEST_CLIENTS=require`: fails).
+
+#[path = "clients/programs.rs"]
+mod programs;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use programs::{node, or_skip, program, python, run, scripts};
+use redis::{Value, cmd};
+use testbed::{Cluster, Proxy};
+
+/// A cluster of 3 primaries, and slotway before it, for all tests that run at the same time: each
+/// uses keys of its own.
+struct Stage {
+    proxy: Proxy,
+    _cluster: Cluster,
+}
+
+fn stage() -> Result<Arc<Stage>> {
+    static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
+    let mut shared = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(stage) = shared.upgrade() {
+        return Ok(stage);
+    }
+    let cluster = Cluster::builder().replicas(0).start()?;
+    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+    let stage = Arc::new(Stage { proxy, _cluster: cluster });
+    *shared = Arc::downgrade(&stage);
+    Ok(stage)
+}
+
+/// Runs a script; it has to say at least `claims` times that something is as it should be.
+fn hold(mut interpreter: Command, script: &Path, claims: usize) -> Result<()> {
+    let stage = stage()?;
+    interpreter.arg(script).arg(stage.proxy.port().to_string());
+    let output = run(&script.display().to_string(), &interpreter)?;
+    let held = output.lines().filter(|line| line.starts_with("ok: ")).count();
+    ensure!(held >= claims, "{held} claims instead of {claims}:\n{output}");
+    Ok(())
+}
+
+/// One after the other: both use the same keys.
+#[test]
+fn redis_py_works() -> Result<()> {
+    for (version, claims) in [("redis-7", 11), ("redis-8", 12)] {
+        if let Some(python) = or_skip(&format!("{version} of Python"), python(version))? {
+            hold(python, &scripts().join("python/redis_py.py"), claims)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn ioredis_works() -> Result<()> {
+    node_script("ioredis", 7)
+}
+
+#[test]
+fn node_redis_works() -> Result<()> {
+    node_script("node_redis", 17)
+}
+
+fn node_script(name: &str, claims: usize) -> Result<()> {
+    let Some(folder) = or_skip(name, node())? else { return Ok(()) };
+    // Node.js looks for packages from where the script lies: it lies beside them under a name of
+    // its own for each run.
+    let place = tempfile::Builder::new().prefix("scripts-").tempdir_in(&folder)?;
+    for file in ["shared.mjs", &format!("{name}.mjs")] {
+        fs::copy(scripts().join("node").join(file), place.path().join(file))?;
+    }
+    let node = program("node").map_err(anyhow::Error::msg)?;
+    hold(node, &place.path().join(format!("{name}.mjs")), claims)
+}
+
+/// `redis-cli` before a terminal, with its help, as a person uses it.
+#[test]
+fn redis_cli_serves_a_person() -> Result<()> {
+    let both = program("script").and_then(|script| program("redis-cli").map(|_| script));
+    let Some(script) = or_skip("redis-cli in a terminal", both)? else { return Ok(()) };
+    let stage = stage()?;
+    let mut typed = tempfile::NamedTempFile::new()?;
+    let lines =
+        "set cli:a 1\nget cli:a\nmulti\nblpop cli:a 1\nhelp get\nselect 1\nget cli:a\nquit\n";
+    typed.write_all(lines.as_bytes())?;
+    let port = stage.proxy.port();
+    let line = format!("redis-cli -p {port}");
+    // The process is started without input: `sh` gives it some.
+    let fed = shell(&format!("exec \"$0\" -qec '{line}' /dev/null < \"$1\""), |sh| {
+        sh.arg(script.get_program()).arg(typed.path()).env("TERM", "dumb");
+    });
+    let output = run("redis-cli in a terminal", &fed)?;
+    let prompt = format!("127.0.0.1:{port}> ");
+    let answers = output.lines().filter_map(|line| line.strip_prefix(&prompt));
+    let answers: Vec<&str> = answers.map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    assert_eq!(
+        answers,
+        [
+            "OK",
+            "\"1\"",
+            "(error) ERR unknown command 'multi', with args beginning with:",
+            "(error) ERR unknown command 'blpop', with args beginning with: 'cli:a' '1'",
+            "(error) ERR unknown command 'select', with args beginning with: '1'",
+            "\"1\"",
+        ],
+        "{output}"
+    );
+    assert!(output.contains("Get the value of a key"), "COMMAND DOCS is forwarded: {output}");
+    Ok(())
+}
+
+#[test]
+fn redis_cli_serves_scripts() -> Result<()> {
+    if or_skip("redis-cli", program("redis-cli"))?.is_none() {
+        return Ok(());
+    }
+    let stage = stage()?;
+    let port = stage.proxy.port();
+    let cli = |words: &str, input: &[u8]| -> Result<String> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(input)?;
+        let line = format!("exec redis-cli -p {port} {words} < \"$0\"");
+        run("redis-cli", &shell(&line, |sh| _ = sh.arg(file.path())))
+    };
+    let lines = "set cli:b '\"q\" \\x00'\nget cli:b\nwatch a\nappend cli:b !\nhello 3\nping\n";
+    let answers = cli("", lines.as_bytes())?;
+    let answers: Vec<&str> = answers.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(answers[0], "OK");
+    assert_eq!(answers[1], "\"q\" \\x00");
+    assert!(answers[2].starts_with("ERR unknown command 'watch'"), "{answers:?}");
+    assert_eq!(answers[3..], ["9", "NOPROTO unsupported protocol version", "PONG"]);
+
+    let value: Vec<u8> = (0..30_000_u32).map(|n| b'a' + (n % 26) as u8).collect();
+    assert_eq!(cli("-x set cli:large", &value)?.trim(), "OK");
+    assert_eq!(cli("get cli:large", b"")?.trim_end().as_bytes(), value);
+    assert_eq!(cli("-r 50 incr cli:n", b"")?.lines().last(), Some("50"));
+    assert!(cli("-3 get cli:n", b"")?.ends_with("50\n"), "it goes on in RESP2");
+    assert!(cli("-n 1 get cli:n", b"")?.contains("ERR unknown command 'SELECT'"));
+    Ok(())
+}
+
+#[test]
+fn redis_cli_inserts_in_masses() -> Result<()> {
+    if or_skip("redis-cli --pipe", program("redis-cli"))?.is_none() {
+        return Ok(());
+    }
+    let stage = stage()?;
+    let mut file = tempfile::NamedTempFile::new()?;
+    for n in 0..20_000 {
+        // A plain line and an array, in turns: both are what the manual shows.
+        let key = format!("mass:{n}");
+        if n % 2 == 0 {
+            write!(file, "SET {key} {n}\r\n")?;
+        } else {
+            let value = n.to_string();
+            write!(file, "*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n", key.len())?;
+            write!(file, "${}\r\n{value}\r\n", value.len())?;
+        }
+    }
+    file.flush()?;
+    let line = format!("exec redis-cli -p {} --pipe < \"$0\"", stage.proxy.port());
+    let output = run("redis-cli --pipe", &shell(&line, |sh| _ = sh.arg(file.path())))?;
+    assert!(output.contains("errors: 0, replies: 20000"), "{output}");
+    let mut client = stage.proxy.client()?;
+    for n in [0, 1, 9_999, 19_999] {
+        assert_eq!(cmd("GET").arg(format!("mass:{n}")).query::<i64>(&mut client)?, n);
+    }
+    Ok(())
+}
+
+#[test]
+fn redis_benchmark_runs_all_its_default_tests() -> Result<()> {
+    let Some(tests) = benchmark(&["-n", "1000"])? else { return Ok(()) };
+    assert_eq!(tests.len(), 20, "{tests:?}");
+    assert!(tests.contains(&"PING_INLINE".to_owned()), "{tests:?}");
+    assert!(tests.contains(&"MSET (10 keys)".to_owned()), "ten times the same key: {tests:?}");
+    Ok(())
+}
+
+#[test]
+fn redis_benchmark_runs_with_pipelines_threads_and_many_keys() -> Result<()> {
+    for args in [
+        &["-n", "20000", "-P", "64", "-r", "100000", "-d", "1024"][..],
+        &["-n", "5000", "-r", "1000", "--threads", "2"],
+        &["-n", "500", "-k", "0"],
+        &["-n", "1000", "-c", "500"],
+    ] {
+        let args = [&["-t", "set,get,lpush,lpop,hset,zadd"], args].concat();
+        let Some(tests) = benchmark(&args)? else { return Ok(()) };
+        assert_eq!(tests, ["SET", "GET", "LPUSH", "LPOP", "HSET", "ZADD"], "{args:?}");
+    }
+    Ok(())
+}
+
+/// The names of the tests that were run to their end; `None`: there is no redis-benchmark.
+fn benchmark(args: &[&str]) -> Result<Option<Vec<String>>> {
+    let Some(mut command) = or_skip("redis-benchmark", program("redis-benchmark"))? else {
+        return Ok(None);
+    };
+    let stage = stage()?;
+    command.args(["-p", &stage.proxy.port().to_string(), "--csv"]).args(args);
+    let output = run("redis-benchmark", &command)?;
+    ensure!(!output.contains("Error from server"), "{output}");
+    // "<name>","<requests per second>",…; the first such line is the head.
+    let names = output.lines().filter_map(|line| line.strip_prefix('"')?.split_once('"'));
+    Ok(Some(names.map(|(name, _)| name.to_owned()).skip(1).collect()))
+}
+
+/// `sh -c line`, with what `more` adds: its first argument is `$0`.
+fn shell(line: &str, more: impl FnOnce(&mut Command)) -> Command {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", line]);
+    more(&mut sh);
+    sh
+}
+
+#[test]
+fn redis_rs_works() -> Result<()> {
+    let stage = stage()?;
+    let mut client = stage.proxy.client()?;
+    let key = |name: &str| format!("rs:{name}");
+    cmd("SET").arg(key("s")).arg(b"\0\xff\r\n").exec(&mut client)?;
+    assert_eq!(cmd("GET").arg(key("s")).query::<Vec<u8>>(&mut client)?, b"\0\xff\r\n");
+    cmd("HSET").arg(key("h")).arg("a").arg(1).arg("b").arg(2).exec(&mut client)?;
+    let hash: BTreeMap<String, i64> = cmd("HGETALL").arg(key("h")).query(&mut client)?;
+    assert_eq!(hash, BTreeMap::from([("a".into(), 1), ("b".into(), 2)]));
+    cmd("RPUSH").arg(key("l")).arg(&["x", "y"]).exec(&mut client)?;
+    let list: Vec<String> = cmd("LRANGE").arg(key("l")).arg(0).arg(-1).query(&mut client)?;
+    assert_eq!(list, ["x", "y"]);
+    let script = "return {KEYS[1], ARGV[1]}";
+    let echoed: (String, i64) =
+        cmd("EVAL").arg(script).arg(1).arg(key("k")).arg(7).query(&mut client)?;
+    assert_eq!(echoed, (key("k"), 7));
+
+    let mut pipe = redis::pipe();
+    for n in 0..2000 {
+        pipe.set(key(&n.to_string()), n).ignore().get(key(&n.to_string()));
+    }
+    assert_eq!(pipe.query::<Vec<u32>>(&mut client)?, (0..2000).collect::<Vec<_>>());
+
+    for words in [&["MULTI"][..], &["SELECT", "1"], &["BLPOP", "a", "1"], &["SUBSCRIBE", "x"]] {
+        let refused = cmd(words[0]).arg(&words[1..]).query::<Value>(&mut client);
+        let error = refused.expect_err("a refusal").to_string();
+        assert!(error.contains("unknown command"), "{words:?}: {error}");
+        assert_eq!(cmd("ECHO").arg("alive").query::<String>(&mut client)?, "alive", "{words:?}");
+    }
+    Ok(())
+}
+
+/// One connection, many requests at the same time. `pipe().atomic()` is left out in both tests: when
+/// MULTI itself is refused, by whatever server, redis-rs 1.8.1 counts below zero, which is a panic
+/// where overflows are checked.
+#[test]
+fn the_multiplexed_connection_of_redis_rs_works() -> Result<()> {
+    let stage = stage()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let address = format!("redis://{}/", stage.proxy.addr());
+    let all = async {
+        let client = redis::Client::open(address)?;
+        let connection = client.get_multiplexed_async_connection().await?;
+        let tasks: Vec<_> = (0..500)
+            .map(|n: u32| {
+                let mut connection = connection.clone();
+                tokio::spawn(async move {
+                    let key = format!("mux:{n}");
+                    cmd("SET").arg(&key).arg(n).exec_async(&mut connection).await?;
+                    if n.is_multiple_of(7) {
+                        let refused = cmd("MULTI").exec_async(&mut connection).await;
+                        assert!(refused.is_err());
+                    }
+                    cmd("GET").arg(&key).query_async::<u32>(&mut connection).await
+                })
+            })
+            .collect();
+        for (n, task) in (0..).zip(tasks) {
+            assert_eq!(task.await??, n);
+        }
+        Ok(())
+    };
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(30), all).await.context("it hangs")?
+    })
+}
