@@ -36,7 +36,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("large-requests-max-bytes", "512MiB", "1TiB"),
     ("large-reply", "16384", "64MiB"),
     ("large-stall", "100ms", "1h"),
-    ("workers", "7", "64"),
+    ("workers", "7", "31"),
     ("second-look", "true", ""),
     ("admin", "127.0.0.1:9121", "[::]:0"),
     ("log-level", "debug", "info,slotway::discovery=trace"),

@@ -161,7 +161,7 @@ fn a_wrong_value_is_told_even_where_a_sound_one_wins() {
 fn options_that_contradict_each_other_are_told_where_the_later_was_given() {
     let folder = Folder::new();
     let file = folder.write("c.toml", "bulk-max = '1MiB'\n\nlarge-request = '2MiB'");
-    let table: [(&[&str], Env<'_>, &str); 6] = [
+    let table: [(&[&str], Env<'_>, &str); 7] = [
         (
             &["--config", &file],
             &[],
@@ -193,10 +193,18 @@ fn options_that_contradict_each_other_are_told_where_the_later_was_given() {
              65537: else a reply just below large-reply would close its client",
         ),
         (
-            &["--workers", "4", "--node-connections-max", "3"],
+            &["--workers", "4", "--node-connections-max", "8"],
             &[],
-            "--workers is 4, but must be at most --node-connections-max, which is 3: else each \
-             worker needs a connection of its own to each node",
+            "--node-connections-max does not fit --workers: 4 workers need 9 connections to each \
+             node and may have 8; each has one that its clients share and one for large values, \
+             and the process has one for the cluster's map",
+        ),
+        (
+            &["--workers", "32"],
+            &[],
+            "--workers does not fit the default of node-connections-max: 32 workers need 65 \
+             connections to each node and may have 64; each has one that its clients share and \
+             one for large values, and the process has one for the cluster's map",
         ),
     ];
     for (args, env, expected) in table {

@@ -51,8 +51,8 @@ fn worker_settings(config: &Config) -> worker::Settings {
         large_stall: config.large_stall,
         park_max_requests: share(config.park_max_requests),
         park_max_bytes: share(config.park_max_bytes),
-        // One connection is the shared one.
-        dedicated_max: share(config.node_connections_max).saturating_sub(1),
+        // One of the process learns the map, one of each worker is shared.
+        dedicated_max: share(config.node_connections_max.saturating_sub(1)).saturating_sub(1),
         node_idle_timeout: config.node_idle_timeout,
         ..worker::Settings::default()
     }
@@ -113,4 +113,22 @@ fn read_password(file: &Path) -> anyhow::Result<Password> {
 
 fn unreadable(file: &Path) -> String {
     format!("the password file {} cannot be read", file.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_to_a_node_stay_within_the_bound_and_leave_one_for_large_values() {
+        for workers in 1..=64 {
+            for node_connections_max in [2 * workers + 1, 3 * workers + 1, 10_000] {
+                let config = Config { workers, node_connections_max, ..Config::default() };
+                let extra = worker_settings(&config).dedicated_max;
+                assert!(extra >= 1, "{workers} workers, {node_connections_max}: none");
+                let all = 1 + workers * (1 + extra);
+                assert!(all <= node_connections_max, "{workers} workers: {all}");
+            }
+        }
+    }
 }

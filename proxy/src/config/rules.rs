@@ -11,6 +11,7 @@ pub(super) fn apply(config: &mut Config, chosen: &Chosen, findings: &mut Finding
     for rule in AT_MOST {
         rule.check(config, chosen, findings);
     }
+    enough_node_connections(config, chosen, findings);
     announced_once(config, chosen, findings);
     node_password(config, chosen, findings);
 }
@@ -67,13 +68,6 @@ const AT_MOST: &[AtMost] = &[
         shown: size,
         why: "a reply just below large-reply would close its client",
     },
-    AtMost {
-        low: "workers",
-        high: "node-connections-max",
-        values: |c| [c.workers, c.node_connections_max],
-        shown: |number| number.to_string(),
-        why: "each worker needs a connection of its own to each node",
-    },
 ];
 
 impl AtMost {
@@ -93,6 +87,25 @@ impl AtMost {
             format!("{subject} is {high}, but must be at least {other}, which is {low}: else {why}")
         });
     }
+}
+
+/// With fewer, a worker could never send a large request, or the bound would not hold.
+fn enough_node_connections(config: &Config, chosen: &Chosen, findings: &mut Findings) {
+    let (workers, max) = (config.workers, config.node_connections_max);
+    let needed = 2 * workers + 1;
+    if max >= needed {
+        return;
+    }
+    let [subject, other] = if chosen.origin("workers") > chosen.origin("node-connections-max") {
+        [chosen.subject("workers"), chosen.mention("node-connections-max")]
+    } else {
+        [chosen.subject("node-connections-max"), chosen.mention("workers")]
+    };
+    findings.problems.push(format!(
+        "{subject} does not fit {other}: {workers} workers need {needed} connections to each node \
+         and may have {max}; each has one that its clients share and one for large values, and \
+         the process has one for the cluster's map"
+    ));
 }
 
 fn announced_once(config: &Config, chosen: &Chosen, findings: &mut Findings) {
