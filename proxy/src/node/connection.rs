@@ -2,6 +2,7 @@
 //! and the bytes of all that are not answered yet, which is the copy that a retry needs.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::{ClientKey, Handshake, Identity, Ticket};
 use crate::resp::reply::Scanner;
@@ -62,6 +63,8 @@ pub enum Stream {
 pub struct Connection {
     /// The pool (the node) that it belongs to.
     pub pool: u16,
+    /// Tells it from those that had its place in the worker's table before.
+    pub serial: u64,
     /// Who may use it.
     pub kind: Kind,
     /// How far it has come.
@@ -71,9 +74,11 @@ pub struct Connection {
     pub retiring: bool,
     /// How the reply at the head of the queue travels.
     pub stream: Stream,
-    /// When a reply last made progress; a large one that stalls while others wait behind it is
-    /// ended by this.
-    pub progress: Moment,
+    /// Since when reading is paused, if it is.
+    pub paused_at: Moment,
+    /// How long it was paused, before that, in the reply at the head while others waited behind
+    /// it. Time and not progress: a client that takes a byte now and then holds up the others too.
+    pub held_up: Duration,
     /// The driver knows that there is something to write.
     pub dirty: bool,
     /// The driver was told not to read from it.
@@ -111,11 +116,13 @@ impl Connection {
     pub fn dialing(pool: u16, kind: Kind, now: Moment) -> Connection {
         Connection {
             pool,
+            serial: 0,
             kind,
             phase: Phase::Dialing,
             retiring: false,
             stream: Stream::Whole,
-            progress: now,
+            paused_at: now,
+            held_up: Duration::ZERO,
             dirty: false,
             read_paused: false,
             identity: Identity::default(),
@@ -251,6 +258,27 @@ impl Connection {
             self.answered = 0;
         }
         Some(head)
+    }
+
+    /// Reading pauses, because a client does not take its large reply as fast as it comes.
+    pub fn pause(&mut self, now: Moment) {
+        self.read_paused = true;
+        self.paused_at = now;
+    }
+
+    /// Reading goes on. Returns what was read meanwhile.
+    pub fn unpause(&mut self, now: Moment) -> Vec<u8> {
+        self.read_paused = false;
+        if self.in_flight() > 1 {
+            self.held_up += now.since(self.paused_at);
+        }
+        std::mem::take(&mut self.unread)
+    }
+
+    /// When the client at the head will have held up those behind it for `limit`, if it goes on.
+    pub fn held_up_until(&self, limit: Duration) -> Option<Moment> {
+        let counts = self.read_paused && self.in_flight() > 1;
+        counts.then(|| self.paused_at + limit.saturating_sub(self.held_up))
     }
 
     /// The requests in the queue, from the head.

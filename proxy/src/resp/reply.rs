@@ -127,6 +127,11 @@ impl Scanner {
         this + others * VALUE_BYTES_MIN
     }
 
+    /// After [`Progress::More`]: what the reply is, once its outermost value has begun.
+    pub fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
     /// Whether the scanner stands between two replies.
     pub fn is_fresh(&self) -> bool {
         self.left == 0

@@ -149,6 +149,14 @@ impl Flow {
         Ok(index == 0)
     }
 
+    /// The large reply of this request was lost before any of it was passed on: it waits again.
+    pub fn forget_large(&mut self, sequence: u32) {
+        let index = sequence.wrapping_sub(self.first) as usize;
+        if let Some(entry @ Entry::Large { .. }) = self.ring.get_mut(index) {
+            *entry = Entry::Waiting;
+        }
+    }
+
     /// The node connection whose large reply is at the front of the ring.
     #[inline]
     pub fn large_front(&self) -> Option<u32> {

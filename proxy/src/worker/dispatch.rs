@@ -7,16 +7,27 @@ use crate::metrics::Outcome;
 use crate::node::{Connection, Kind, Phase, Ticket, Trial};
 use crate::resp::write;
 use crate::routing::{GiveUp, Outcome as Fate, Situation, Verdict, verdict};
+use crate::slot::Slot;
 
 const LOST: &str = "the node's connection was lost";
 
 impl Worker {
     /// Routes a request from scratch and sends it, or lets it wait.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: Vec<u8>) {
-        let pool = match ticket.slot {
+        let pool = self.pool_for(ticket.slot);
+        self.dispatch_for(pool, ticket, frame);
+    }
+
+    /// The node for a request with this slot, or without any: `NO_POOL` if there is none.
+    pub(super) fn pool_for(&mut self, slot: Option<Slot>) -> u16 {
+        match slot {
             Some(slot) => self.routes[slot.index()],
             None => self.any_primary(),
-        };
+        }
+    }
+
+    /// Sends a request to what [`Worker::pool_for`] has found, or lets it wait.
+    pub(super) fn dispatch_for(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>) {
         if pool == NO_POOL {
             self.outbox.wish(WishReason::NoOwner);
             return self.park_at_slot("no node is known to own the slot", ticket, frame);
@@ -76,7 +87,10 @@ impl Worker {
 
     /// Opens a connection to a node and has it dialed.
     pub(super) fn open(&mut self, pool: u16, kind: Kind) -> u32 {
-        let index = self.connections.insert(Connection::dialing(pool, kind, self.now)) as u32;
+        self.last_serial += 1;
+        let mut connection = Connection::dialing(pool, kind, self.now);
+        connection.serial = self.last_serial;
+        let index = self.connections.insert(connection) as u32;
         if let Some(node) = self.pools.get_mut(usize::from(pool)) {
             match kind {
                 Kind::Shared => node.shared = Some(index),

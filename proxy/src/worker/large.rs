@@ -2,11 +2,13 @@
 //! a large reply makes its connection its client's own and passes through as it comes; a large
 //! request is read only against a budget, and travels on a connection of its own.
 
+use std::time::Duration;
+
 use super::lots::Parked;
 use super::{Action, Worker};
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Expected, Kind, Stream, Ticket, Trial};
-use crate::resp::reply::Progress;
+use crate::resp::reply::{self, Progress};
 use crate::resp::write;
 use crate::session::ClientEnd;
 use crate::time::Moment;
@@ -17,7 +19,7 @@ const STREAM_AHEAD_BYTES: usize = 256 * 1024;
 /// Clients in the middle of sending a large request, and the budget that they share.
 #[derive(Debug, Default)]
 pub(super) struct LargeReads {
-    /// Who, with the moment of the last progress.
+    /// Who, with the moment at which it is ended if nothing comes.
     reading: Vec<(ClientKey, Moment)>,
     /// Bytes taken of the budget.
     taken: usize,
@@ -40,28 +42,37 @@ impl Worker {
             return self.refuse_too_large(index);
         }
         let free = self.settings.large_requests_max_bytes - self.large_reads.taken;
-        if more > free {
-            session.blocked = true;
-        } else {
+        let fits = more <= free;
+        if fits {
             session.large_bytes = announced;
             self.large_reads.taken += more;
+        } else {
+            session.blocked = true;
         }
-        let now = self.now;
+        // Who holds bytes must go on. Who holds none and waits is not read, so that sending
+        // nothing is no fault of its own: it waits as long as any other request.
+        let patience = match session.large_bytes {
+            0 => self.settings.mask_deadline,
+            _ => self.settings.large_stall,
+        };
+        let end = self.now + patience;
         match self.large_reads.reading.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, progress)) if more <= free => *progress = now,
+            Some((_, known)) if fits => *known = end,
             Some(_) => {}
-            None => self.large_reads.reading.push((key, now)),
+            None => self.large_reads.reading.push((key, end)),
         }
     }
 
     fn refuse_too_large(&mut self, index: u32) {
         let max = self.settings.large_requests_max_bytes;
+        self.refuse_large(index, &format!("the request has more than {max} bytes"));
+    }
+
+    /// Nothing more of this request is read, so the client is closed with it.
+    fn refuse_large(&mut self, index: u32, bound: &str) {
         self.cells.request_done(usize::MAX, Outcome::Overloaded, 0);
         self.answer(index, |out| {
-            write::error(
-                out,
-                format!("OVERLOADED not executed: the request has more than {max} bytes"),
-            );
+            write::error(out, format!("OVERLOADED not executed: {bound}"));
         });
         self.end_client(index, ClientEnd::Slow);
     }
@@ -78,6 +89,16 @@ impl Worker {
             for index in waiting {
                 self.clients.unblock(index);
             }
+        }
+    }
+
+    /// A large request was understood. If it was answered on the spot, its bytes go back.
+    pub(super) fn release_unsent_large(&mut self, index: u32) {
+        if let Some(session) = self.clients.get(index)
+            && !session.large_request
+        {
+            let key = ClientKey { index, generation: session.generation };
+            self.release_large_read(key);
         }
     }
 
@@ -170,6 +191,9 @@ impl Worker {
     /// client's own.
     pub(super) fn begin_large_reply(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if connection.scanner.kind() == Some(reply::Kind::Push) {
+            return self.bad_node(index, "it sends a large push");
+        }
         let Some(Expected::Request(ticket)) = connection.head() else {
             return self.bad_node(index, "it sends a large reply that nobody asked for");
         };
@@ -187,7 +211,9 @@ impl Worker {
             }
             Some(turn) => {
                 connection.stream = if turn { Stream::Flowing } else { Stream::Waiting };
-                connection.read_paused = !turn;
+                if !turn {
+                    connection.pause(self.now);
+                }
             }
         }
         if let Some(node) = self.pools.get(usize::from(pool))
@@ -205,7 +231,6 @@ impl Worker {
     fn begin_flowing(&mut self, index: u32, client: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         connection.stream = Stream::Flowing;
-        connection.progress = self.now;
         let partial = std::mem::take(&mut connection.partial);
         if let Some(flow) = self.clients.get(client).and_then(|session| session.flow.as_mut()) {
             flow.pass(&partial);
@@ -216,7 +241,6 @@ impl Worker {
 
     /// Takes bytes of a large reply; returns how many of `chunk` were used.
     pub(super) fn stream_bytes(&mut self, index: u32, chunk: &[u8]) -> usize {
-        let now = self.now;
         let Some(connection) = self.connections.get_mut(index as usize) else {
             return chunk.len();
         };
@@ -234,7 +258,6 @@ impl Worker {
                 return chunk.len();
             }
         };
-        connection.progress = now;
         if let Some(client) = client
             && !discarding
             && let Some(flow) = self.clients.find(client).and_then(|s| s.flow.as_mut())
@@ -255,6 +278,7 @@ impl Worker {
     fn end_large_reply(&mut self, index: u32, discarding: bool) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         connection.stream = Stream::Whole;
+        connection.held_up = Duration::ZERO;
         let pool = connection.pool;
         let Some(Expected::Request(ticket)) = connection.pop() else { return };
         let latency_us = self.now.micros_since(ticket.received);
@@ -302,9 +326,10 @@ impl Worker {
         if pause == connection.read_paused {
             return;
         }
-        connection.read_paused = pause;
-        if !pause {
-            let unread = std::mem::take(&mut connection.unread);
+        if pause {
+            connection.pause(self.now);
+        } else {
+            let unread = connection.unpause(self.now);
             self.outbox.push(Action::ReadNode { connection: index });
             self.read_replies(index, &unread);
         }
@@ -312,8 +337,7 @@ impl Worker {
 
     /// The client took bytes of a large reply, or of what stood before it.
     pub(super) fn large_progress(&mut self, index: u32, client: u32) {
-        let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        connection.progress = self.now;
+        let Some(connection) = self.connections.get(index as usize) else { return };
         match connection.stream {
             Stream::Waiting => self.begin_flowing(index, client),
             Stream::Flowing => self.pace_large(index, client),
@@ -334,8 +358,7 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.stream = Stream::Discarding;
             connection.partial = Vec::new();
-            connection.read_paused = false;
-            let unread = std::mem::take(&mut connection.unread);
+            let unread = connection.unpause(self.now);
             self.outbox.push(Action::ReadNode { connection: index });
             self.read_replies(index, &unread);
         }
@@ -363,12 +386,8 @@ impl Worker {
 
     pub(super) fn next_large_event(&self) -> Option<Moment> {
         let stall = self.settings.large_stall;
-        let reads = self.large_reads.reading.iter().map(|&(_, progress)| progress + stall);
-        let replies = self
-            .connections
-            .iter()
-            .filter(|(_, c)| c.read_paused && c.in_flight() > 1)
-            .map(|(_, c)| c.progress + stall);
+        let reads = self.large_reads.reading.iter().map(|&(_, end)| end);
+        let replies = self.connections.iter().filter_map(|(_, c)| c.held_up_until(stall));
         let idle = self
             .pools
             .iter()
@@ -383,20 +402,23 @@ impl Worker {
             .large_reads
             .reading
             .iter()
-            .filter(|(_, progress)| *progress + stall <= now)
+            .filter(|(_, end)| *end <= now)
             .map(|(client, _)| *client)
             .collect();
         for client in stalled_reads {
-            if self.clients.find(client).is_some() {
-                self.close_slow(client.index);
-            } else {
-                self.release_large_read(client);
+            match self.clients.find(client).map(|session| session.large_bytes) {
+                Some(0) => {
+                    self.large_reads.reading.retain(|(other, _)| *other != client);
+                    self.refuse_large(client.index, "too many large requests are under way");
+                }
+                Some(_) => self.close_slow(client.index),
+                None => self.release_large_read(client),
             }
         }
         let stalled_replies: Vec<ClientKey> = self
             .connections
             .iter()
-            .filter(|(_, c)| c.read_paused && c.in_flight() > 1 && c.progress + stall <= now)
+            .filter(|(_, c)| c.held_up_until(stall).is_some_and(|until| until <= now))
             .filter_map(|(_, c)| c.head_client())
             .collect();
         for client in stalled_replies {

@@ -114,7 +114,9 @@ impl Worker {
 
     /// Lets a request wait for its node.
     pub(super) fn park_at_node(&mut self, pool: u16, mut ticket: Ticket, frame: Vec<u8>) {
-        ticket.trial = Trial::No;
+        if std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot {
+            self.trial_back(Trial::Slot, pool, ticket.slot, false);
+        }
         let Some(node) = self.pools.get(usize::from(pool)) else {
             return self.park_at_slot("its node has left the cluster", ticket, frame);
         };
@@ -369,7 +371,8 @@ impl Worker {
             }
             let Some(parked) = node.lot.pop() else { return };
             let (mut ticket, frame) = self.unpark(parked);
-            if ticket.slot.is_some_and(|slot| self.routes[slot.index()] == pool) {
+            let wanted = self.pool_for(ticket.slot);
+            if wanted == pool {
                 ticket.trial = Trial::Node;
                 if let Some(node) = self.pools.get_mut(usize::from(pool)) {
                     node.gate = Gate::Closed { next_try: now, trying: true };
@@ -378,7 +381,7 @@ impl Worker {
                 return self.dispatch_to(pool, ticket, frame, false);
             }
             // Its slot has another owner by now, or it has no slot and may go to another node.
-            self.dispatch(ticket, frame);
+            self.dispatch_for(wanted, ticket, frame);
         }
     }
 

@@ -92,6 +92,8 @@ pub struct Worker {
     inline: Vec<u8>,
     /// The number of the next request: its place in the order of all.
     next_arrival: u64,
+    /// The number of the last connection that was opened.
+    last_serial: u64,
     draining: bool,
 }
 
@@ -116,6 +118,7 @@ impl Worker {
             spans: Vec::new(),
             inline: Vec::new(),
             next_arrival: 0,
+            last_serial: 0,
             draining: false,
         }
     }

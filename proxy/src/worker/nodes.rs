@@ -62,8 +62,12 @@ impl Worker {
     /// The loop over the replies in a read. The fast path is a reply that is whole in `chunk` and
     /// no error: it is found in place and copied once, into its client's output.
     pub(super) fn read_replies(&mut self, index: u32, mut chunk: &[u8]) {
+        let Some(serial) = self.connections.get(index as usize).map(|c| c.serial) else { return };
         while !chunk.is_empty() {
             let Some(connection) = self.connections.get_mut(index as usize) else { return };
+            if connection.serial != serial {
+                return; // it was closed over a reply, and its successor has its place
+            }
             if connection.stream != Stream::Whole {
                 let used = self.stream_bytes(index, chunk);
                 chunk = &chunk[used..];
@@ -79,7 +83,9 @@ impl Worker {
                         let mut whole = std::mem::take(&mut connection.partial);
                         whole.extend_from_slice(reply);
                         self.reply(index, kind, &whole);
-                        if let Some(connection) = self.connections.get_mut(index as usize) {
+                        if let Some(connection) = self.connections.get_mut(index as usize)
+                            && connection.serial == serial
+                        {
                             connection.partial = whole;
                             connection.clear_partial();
                         }
@@ -87,7 +93,6 @@ impl Worker {
                 }
                 Progress::More => {
                     connection.partial.extend_from_slice(chunk);
-                    connection.progress = self.now;
                     let announced =
                         connection.partial.len() as u64 + connection.scanner.missing_bytes();
                     if announced > self.settings.large_reply as u64 {
@@ -195,9 +200,6 @@ impl Worker {
             }
             Verdict::Park(Place::Node) => {
                 self.cells.replays_rejected.add(1);
-                if ticket.trial == Trial::Slot {
-                    self.trial_back(Trial::Slot, pool, ticket.slot, false);
-                }
                 self.shut_gate(pool, trouble(&fate));
                 self.park_at_node(pool, ticket, frame);
             }
@@ -362,8 +364,16 @@ impl Worker {
         }
         self.outbox.wish(WishReason::ConnectionLost);
         let large = (connection.stream == Stream::Flowing).then(|| connection.head_client());
+        let waited = connection.stream == Stream::Waiting;
         self.forget_connection(index, &connection);
         for (at, (ticket, frame, sent)) in connection.lose().requests.into_iter().enumerate() {
+            if at == 0
+                && waited
+                && let Some(session) = self.clients.find(ticket.client)
+                && let Some(flow) = &mut session.flow
+            {
+                flow.forget_large(ticket.sequence);
+            }
             match (at, large.flatten()) {
                 // A reply of which a part was passed on cannot be taken back.
                 (0, Some(client)) if self.clients.find(client).is_some() => {

@@ -1,5 +1,6 @@
 //! From a client's bytes to requests, and from a request to the node that executes it.
 
+use super::pool::Pool;
 use super::{NO_POOL, Worker};
 use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
@@ -38,6 +39,9 @@ impl Worker {
                     match self.request(index, &Args::new(&rest[..len], &spans)) {
                         Step::Taken => used += len,
                         Step::Later => break,
+                    }
+                    if len > self.settings.large_request {
+                        self.release_unsent_large(index);
                     }
                 }
                 Frame::Inline { len } => {
@@ -125,10 +129,7 @@ impl Worker {
             self.large_request(index, ticket, args.frame());
             return Step::Taken;
         }
-        let pool = match slot {
-            Some(slot) => self.routes[slot.index()],
-            None => self.any_primary(),
-        };
+        let pool = self.pool_for(slot);
         if let Some(pool) = self.pools.get_mut(usize::from(pool))
             && pool.is_open()
             && let Some(shared) = pool.shared
@@ -199,12 +200,15 @@ impl Worker {
     }
 
     /// A primary for a request without keys: the one of a random slot, so that large shards get
-    /// more.
+    /// more; if it is away, one that is there.
     pub(super) fn any_primary(&mut self) -> u16 {
         let start = ((self.around.random)() * Slot::COUNT as f64) as usize;
-        let from = |slot: usize| self.routes.get(slot).copied().filter(|&pool| pool != NO_POOL);
-        from(start)
-            .or_else(|| self.routes.iter().copied().find(|&p| p != NO_POOL))
-            .unwrap_or(NO_POOL)
+        let chosen = self.routes.get(start).copied().unwrap_or(NO_POOL);
+        let is_open = |&pool: &u16| self.pools.get(usize::from(pool)).is_some_and(Pool::is_open);
+        if is_open(&chosen) {
+            return chosen;
+        }
+        let other = self.routes.iter().copied().find(is_open);
+        other.or_else(|| self.routes.iter().copied().find(|&p| p != NO_POOL)).unwrap_or(NO_POOL)
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod bounds;
 mod failures;
+mod hostile;
 mod large;
 mod redirects;
 mod routing;
