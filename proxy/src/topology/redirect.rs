@@ -1,7 +1,7 @@
 //! The two errors by which a node says that another one serves a slot.
 
-use super::Endpoint;
 use super::endpoint::split_host_port;
+use super::{Endpoint, NodeIndex, Topology};
 use crate::slot::Slot;
 
 /// A redirect, exactly as a node wrote it.
@@ -36,6 +36,22 @@ impl Redirect<'_> {
             (host, port) => Some(Endpoint::new(host, port)),
         }
     }
+
+    /// The known node that it points to, seen from the node that answered. `?` comes from nodes
+    /// that prefer host names and have none; of an `ASK` no map would ever tell more. There the
+    /// port decides, if it is that of one other node only.
+    pub fn node(&self, topology: &Topology, answered_by: &Endpoint) -> Option<NodeIndex> {
+        if let Some(to) = self.endpoint(answered_by) {
+            return topology.node_by_endpoint(&to.host, to.port);
+        }
+        let mut candidates = topology.nodes().filter(|(_, node)| {
+            self.port != 0
+                && node.endpoint != *answered_by
+                && node.announced.iter().any(|announced| announced.port == self.port)
+        });
+        let (found, _) = candidates.next()?;
+        candidates.next().is_none().then_some(found)
+    }
 }
 
 /// Reads the text of an error reply, without its `-` and CRLF. `None` when it is not a redirect
@@ -59,6 +75,7 @@ pub fn parse_redirect(error_text: &[u8]) -> Option<Redirect<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{Draft, Node, NodeId, Role};
     use proptest::prelude::*;
 
     fn parsed(text: &str) -> Option<(RedirectKind, u16, &str, u16)> {
@@ -121,6 +138,38 @@ mod tests {
         for (text, expected) in cases {
             let redirect = parse_redirect(text.as_bytes()).unwrap();
             assert_eq!(redirect.endpoint(&answered_by), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_without_a_host_leads_to_the_only_other_node_with_that_port() {
+        let node = |digit: &str, host: &str, port| {
+            let id = NodeId::parse(digit.repeat(40).as_bytes()).unwrap();
+            Node::new(id, Endpoint::new(host, port), Role::Primary)
+        };
+        let nodes = vec![
+            node("a", "10.0.0.1", 7000),
+            node("b", "10.0.0.2", 7000),
+            node("c", "10.0.0.3", 7001),
+            node("d", "10.0.0.4", 7002),
+            node("e", "10.0.0.5", 7002),
+        ];
+        let topology = Draft { nodes, ..Draft::default() }.finish();
+        for (text, expected) in [
+            ("ASK 1 ?:7001", Some("10.0.0.3")),
+            ("MOVED 1 ?:7001", Some("10.0.0.3")),
+            // The node that answered never means itself.
+            ("ASK 1 ?:7000", Some("10.0.0.2")),
+            ("ASK 1 ?:7002", None),
+            ("ASK 1 ?:7003", None),
+            ("ASK 1 ?:0", None),
+            ("ASK 1 10.0.0.4:7002", Some("10.0.0.4")),
+            ("ASK 1 10.0.0.9:7001", None),
+        ] {
+            let redirect = parse_redirect(text.as_bytes()).unwrap();
+            let found = redirect.node(&topology, &Endpoint::new("10.0.0.1", 7000));
+            let found = found.map(|node| topology.node(node).endpoint.host.as_ref());
+            assert_eq!(found, expected, "{text}");
         }
     }
 

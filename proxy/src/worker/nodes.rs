@@ -11,7 +11,7 @@ use crate::routing::{
     Outcome as Fate, Place, Rejection, Situation, Verdict, outcome_of_error, verdict,
 };
 use crate::time::Moment;
-use crate::topology::{Endpoint, Redirect};
+use crate::topology::Redirect;
 
 /// A connection that breaks earlier than this after its handshake counts as a failed dial: a
 /// node that accepts and closes must not be dialed as fast as it does so.
@@ -211,8 +211,7 @@ impl Worker {
     /// The pool of the node that a redirect names, if a view of a known node lists it.
     fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
         let from = &self.pools.get(usize::from(answered_by))?.endpoint;
-        let to: Endpoint = redirect.endpoint(from)?;
-        let node = self.topology.node_by_endpoint(&to.host, to.port)?;
+        let node = redirect.node(&self.topology, from)?;
         self.pool_of(&self.topology.node(node).id)
     }
 
