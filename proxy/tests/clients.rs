@@ -113,7 +113,8 @@ fn redis_cli_serves_a_person() -> Result<()> {
         ],
         "{output}"
     );
-    assert!(output.contains("Get the value of a key"), "COMMAND DOCS is forwarded: {output}");
+    // Of the answer to COMMAND DOCS; what it says in words differs from version to version.
+    assert!(output.contains("summary:") && output.contains("group:"), "no help: {output}");
     Ok(())
 }
 
@@ -142,7 +143,8 @@ fn redis_cli_serves_scripts() -> Result<()> {
     assert_eq!(cli("-x set cli:large", &value)?.trim(), "OK");
     assert_eq!(cli("get cli:large", b"")?.trim_end().as_bytes(), value);
     assert_eq!(cli("-r 50 incr cli:n", b"")?.lines().last(), Some("50"));
-    assert!(cli("-3 get cli:n", b"")?.ends_with("50\n"), "it goes on in RESP2");
+    // It tells the refusal on its other stream, and goes on in RESP2.
+    assert!(cli("-3 get cli:n", b"")?.lines().any(|line| line == "50"));
     assert!(cli("-n 1 get cli:n", b"")?.contains("ERR unknown command 'SELECT'"));
     Ok(())
 }

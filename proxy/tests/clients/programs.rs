@@ -14,7 +14,7 @@ use testbed::{Output, Process};
 const RUN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Some of it is the network's.
-const INSTALL_DEADLINE: Duration = Duration::from_secs(180);
+const INSTALL_DEADLINE: Duration = Duration::from_secs(90);
 
 /// What a program needs is there, or the sentence that says what is missing.
 pub(crate) type Installed<T> = std::result::Result<T, String>;
@@ -103,7 +103,12 @@ pub(crate) fn node() -> Installed<PathBuf> {
         }
         let mut npm = program("npm")?;
         npm.args(["ci", "--engine-strict", "--ignore-scripts", "--no-audit", "--no-fund"]);
-        npm.args(["--fetch-timeout=15000", "--fetch-retries=1", "--loglevel=error"]);
+        npm.args([
+            "--fetch-timeout=15000",
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+            "--loglevel=error",
+        ]);
         npm.current_dir(folder);
         Ok(npm)
     })?;
@@ -133,8 +138,10 @@ fn install(
     let done =
         installer(&aside).and_then(|command| match run_for(name, &command, INSTALL_DEADLINE) {
             Ok((0, _)) => Ok(()),
-            Ok((code, output)) => Err(format!("its installation ended with {code}: {output}")),
-            Err(error) => Err(format!("its installation: {error:#}")),
+            Ok((_, output)) => Err(format!("it cannot be installed: {}", gist(&output))),
+            Err(error) => {
+                Err(format!("its installation takes too long: {}", gist(&error.to_string())))
+            }
         });
     let done = done.and_then(|()| {
         fs::write(aside.join(stamp), &manifest).map_err(in_words)?;
@@ -145,4 +152,10 @@ fn install(
         let _ = fs::remove_dir_all(&aside);
     }
     done.map(|()| folder)
+}
+
+/// The line of an installer's output that says what is wrong: its first error, else its last line.
+fn gist(output: &str) -> &str {
+    let error = output.lines().find(|line| line.contains("ERROR") || line.contains("npm error"));
+    error.or_else(|| output.lines().rfind(|line| !line.trim().is_empty())).unwrap_or("no reason")
 }
