@@ -68,7 +68,7 @@ fn select(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
             Answer::Served
         }
         Some(_) => Answer::Unknown,
-        None => fail(out, "ERR invalid DB index"),
+        None => fail(out, "ERR value is not an integer or out of range"),
     }
 }
 
@@ -241,7 +241,12 @@ mod tests {
             (Local::Echo, &["ECHO", ""], Served, "$0\r\n\r\n"),
             (Local::Quit, &["QUIT"], Close, "+OK\r\n"),
             (Local::Select, &["SELECT", "0"], Served, "+OK\r\n"),
-            (Local::Select, &["SELECT", "x"], Failed, "-ERR invalid DB index\r\n"),
+            (
+                Local::Select,
+                &["SELECT", "x"],
+                Failed,
+                "-ERR value is not an integer or out of range\r\n",
+            ),
             (Local::Select, &["SELECT", "1"], Unknown, ""),
             (Local::ClientId, &["CLIENT", "ID"], Served, ":42\r\n"),
             (Local::ClientGetname, &["CLIENT", "GETNAME"], Served, "$-1\r\n"),
