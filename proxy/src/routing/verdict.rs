@@ -68,6 +68,10 @@ fn after_rejection(rejection: &Rejection<'_>, situation: Situation) -> Verdict {
             } else if !situation.target_known && situation.forgeable {
                 // A script's text naming a stranger is a text, not a redirect.
                 Verdict::Deliver
+            } else if situation.forgeable {
+                // A true redirect leads somewhere new. One that does not may be a script's own
+                // words after it has written: once more could be twice, and "not executed" a lie.
+                Verdict::GiveUp(GiveUp::Unknown)
             } else {
                 Verdict::Park(Place::Slot)
             }
@@ -123,6 +127,8 @@ mod tests {
         assert_eq!(after("CLUSTERDOWN The cluster is down", script), Verdict::Deliver);
         let known = Situation { target_known: true, ..script };
         assert_eq!(after("MOVED 7 a:1", known), Verdict::Follow { asking: false });
+        let circle = Situation { target_tried: true, ..known };
+        assert_eq!(after("MOVED 7 a:1", circle), Verdict::GiveUp(GiveUp::Unknown));
     }
 
     #[test]

@@ -204,7 +204,10 @@ impl Worker {
                 self.park_at_node(pool, ticket, frame);
             }
             Verdict::Resend => self.dispatch(ticket, frame),
-            Verdict::GiveUp(_) => self.give_up_unknown(&ticket, "the node's connection was lost"),
+            Verdict::GiveUp(_) => {
+                self.trial_back(ticket.trial, pool, ticket.slot, true);
+                self.give_up_unknown(&ticket, "its redirect leads nowhere new");
+            }
         }
     }
 

@@ -98,6 +98,18 @@ fn a_script_cannot_send_the_proxy_to_a_stranger() {
 }
 
 #[test]
+fn a_script_that_forges_a_redirect_in_its_own_slot_is_not_executed_again_and_again() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    bench.send(client, &format!("EVAL script 1 {key}"));
+    bench.answer(1, &format!("-MOVED {} 10.0.0.1:1", slot_of(&key)));
+    let got = bench.got(client);
+    assert!(got.starts_with("-UNKNOWNRESULT "), "{got}");
+    assert!(bench.at(1).is_empty());
+}
+
+#[test]
 fn tryagain_waits_and_others_pass() {
     let mut bench = Bench::new();
     let (waits, passes) = (bench.client(), bench.client());
