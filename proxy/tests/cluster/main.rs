@@ -1,0 +1,16 @@
+//! The proof of the main job: the running binary before real clusters, with plain clients.
+//! The server is `redis-server` on PATH, or the program in `SLOTWAY_TEST_SERVER`.
+
+mod admin;
+mod auth;
+mod drain;
+mod endpoints;
+mod faults;
+mod keys;
+mod large;
+mod load;
+mod migration;
+mod order;
+mod stage;
+mod startup;
+mod wire;
