@@ -1,6 +1,6 @@
 //! What nodes announce as their addresses, in their map and in their redirects.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use testbed::{Cluster, Proxy, key_in_slot, wait_for};
 
 use crate::stage::{DEADLINE, metric, owners, slotway};
@@ -53,7 +53,7 @@ fn announce(cluster: &Cluster, preferred: &str, hostname: &str) -> Result<()> {
     })
 }
 
-/// Sends something to each shard; then a slot is open, then it has moved, then it moves back.
+/// Sends something to each shard; then a slot is open, then it has moved.
 fn redirects_are_followed(cluster: &Cluster, proxy: &Proxy) -> Result<()> {
     let mut client = Client::connect(&proxy.addr())?;
     let mut set = |key: &str| -> Result<()> {
@@ -64,19 +64,25 @@ fn redirects_are_followed(cluster: &Cluster, proxy: &Proxy) -> Result<()> {
     for (_, slots) in owners(cluster, 3)? {
         set(&key_in_slot(slots[0], "endpoint"))?;
     }
+    let met = |kind: &str| metric(proxy, &format!("slotway_redirects_total{{kind=\"{kind}\"}}"));
     let (from, to) = (cluster.shard(0).primary()?, cluster.shard(1).primary()?);
-    let slot = cluster.shard(0).slots()?[1];
-    let (key, new) = (key_in_slot(slot, "endpoint"), key_in_slot(slot, "endpoint:new"));
-    set(&key)?;
-    let migration = cluster.open_migration(slot, &from, &to)?;
-    migration.move_all_keys()?;
-    set(&new)?;
-    migration.finish()?;
-    set(&key)?;
-    for kind in ["ask", "moved"] {
-        let met = metric(proxy, &format!("slotway_redirects_total{{kind=\"{kind}\"}}"))?;
-        ensure!(met >= 1, "no {kind} was met");
+    for _ in 0..5 {
+        // Another slot each time, and never back: servers that see a slot go to and fro within
+        // milliseconds can end up each taking the other for its owner, for good (Redis 8.0).
+        cluster.wait_ok(DEADLINE)?;
+        let slot = cluster.shard(0).slots()?[1];
+        let (key, new) = (key_in_slot(slot, "endpoint"), key_in_slot(slot, "endpoint:new"));
+        set(&key)?;
+        let migration = cluster.open_migration(slot, &from, &to)?;
+        migration.move_all_keys()?;
+        set(&new)?;
+        migration.finish()?;
+        set(&key)?;
+        ensure!(met("ask")? >= 1, "no ASK was met");
+        // On a slow machine a refresh may have been quicker than the request.
+        if met("moved")? >= 1 {
+            return Ok(());
+        }
     }
-    cluster.move_slots([slot], &to, &from)?;
-    set(&key)
+    bail!("no MOVED was met")
 }
