@@ -12,7 +12,7 @@ use super::measure::PATIENCE;
 use super::stage::Stage;
 
 /// One client a shard.
-pub struct Innocents {
+pub(crate) struct Innocents {
     threads: Vec<JoinHandle<Duration>>,
     /// Replies that each has checked.
     checked: Vec<Arc<AtomicUsize>>,
@@ -20,7 +20,7 @@ pub struct Innocents {
 }
 
 impl Innocents {
-    pub fn start(stage: &Stage) -> Innocents {
+    pub(crate) fn start(stage: &Stage) -> Innocents {
         let stop = Arc::new(AtomicBool::new(false));
         let mut innocents = Innocents { threads: vec![], checked: vec![], stop: stop.clone() };
         for shard in 0..3 {
@@ -35,7 +35,7 @@ impl Innocents {
     }
 
     /// Waits until each has checked 100 replies more.
-    pub fn next_hundred(&self, after: &str) {
+    pub(crate) fn next_hundred(&self, after: &str) {
         let goals: Vec<usize> =
             self.checked.iter().map(|checked| checked.load(Ordering::SeqCst) + 100).collect();
         wait_until("the innocents", PATIENCE, || {
@@ -50,7 +50,7 @@ impl Innocents {
     }
 
     /// Ends them; returns how long one of them waited at most for its replies.
-    pub fn end(self) -> Duration {
+    pub(crate) fn end(self) -> Duration {
         self.stop.store(true, Ordering::SeqCst);
         let longest = self.threads.into_iter().map(|thread| thread.join().unwrap());
         longest.max().unwrap()

@@ -24,8 +24,7 @@ fn bytes_that_are_no_request_are_answered_as_a_server_does_and_the_connection_cl
     }
     // Odd, but requests, or nothing at all.
     for input in [
-        &b"*0\r\n*-1\r\n*-5\r\n\r\n  \n"[..],
-        b"*1\r\n$0\r\n\r\n",
+        &b"*1\r\n$0\r\n\r\n"[..],
         b"ECHO \"\\x00\\r\\n\"\r\n",
         b"echo 'a\\'b'\n",
         b"NOSUCH a b\r\n",
@@ -37,6 +36,7 @@ fn bytes_that_are_no_request_are_answered_as_a_server_does_and_the_connection_cl
         let ours = stage.until_answered(input);
         assert_eq!(ours.escape_ascii().to_string(), theirs.escape_ascii().to_string());
     }
+    assert_eq!(stage.until_answered(b"*0\r\n*-1\r\n*-5\r\n\r\n  \n"), b"");
     innocents.next_hundred("odd requests");
     innocents.end();
 }
@@ -64,7 +64,6 @@ fn as_a_server() -> Vec<Vec<u8>> {
         "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n",
         "GET \"a\r\n",
         "GET 'a\r\n",
-        "GET 'a\\'\r\n",
         "POST / HTTP/1.1\r\nHost: x\r\n\r\n",
         "post\r\n",
         "Host: x\r\n",

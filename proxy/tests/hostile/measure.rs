@@ -7,12 +7,12 @@ use std::time::Duration;
 use testbed::Proxy;
 
 /// Longer than anything here takes; only a hanging test sees it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// Resident memory of the proxy, in bytes.
-pub fn resident(proxy: &Proxy) -> usize {
+pub(crate) fn resident(proxy: &Proxy) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
@@ -20,12 +20,12 @@ pub fn resident(proxy: &Proxy) -> usize {
 }
 
 /// Open descriptors of the proxy.
-pub fn descriptors(proxy: &Proxy) -> usize {
+pub(crate) fn descriptors(proxy: &Proxy) -> usize {
     fs::read_dir(format!("/proc/{}/fd", proxy.pid())).unwrap().count()
 }
 
 /// The sum of all series of one metric whose labels contain `label`.
-pub fn metric(proxy: &Proxy, name: &str, label: &str) -> f64 {
+pub(crate) fn metric(proxy: &Proxy, name: &str, label: &str) -> f64 {
     let (status, page) = proxy.http_get("/metrics").unwrap();
     assert_eq!(status, 200);
     let series = page.lines().filter_map(|line| {

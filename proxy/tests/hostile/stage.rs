@@ -2,13 +2,13 @@
 
 use testbed::{Cluster, Peer, Proxy, ProxyBuilder};
 
-pub struct Stage {
-    pub cluster: Cluster,
-    pub proxy: Proxy,
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) proxy: Proxy,
 }
 
 impl Stage {
-    pub fn new(settings: impl FnOnce(ProxyBuilder) -> ProxyBuilder) -> Stage {
+    pub(crate) fn new(settings: impl FnOnce(ProxyBuilder) -> ProxyBuilder) -> Stage {
         let cluster = Cluster::builder().primaries(3).replicas(0).start().unwrap();
         let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway"));
         let proxy = settings(proxy).start().unwrap();
@@ -16,29 +16,29 @@ impl Stage {
     }
 
     /// A key that lives beside those of the innocents of this shard: in the same slot.
-    pub fn key(&self, shard: usize, name: &str) -> String {
+    pub(crate) fn key(&self, shard: usize, name: &str) -> String {
         self.cluster.shard(shard).key(name).unwrap()
     }
 
     /// Sends `bytes` and returns all that comes until the proxy closes.
-    pub fn until_closed(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn until_closed(&self, bytes: &[u8]) -> Vec<u8> {
         until_closed(&self.proxy.addr(), bytes)
     }
 
     /// Sends `bytes` and returns what comes for them; the connection serves on.
-    pub fn until_answered(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn until_answered(&self, bytes: &[u8]) -> Vec<u8> {
         until_answered(&self.proxy.addr(), bytes)
     }
 }
 
-pub fn until_closed(addr: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn until_closed(addr: &str, bytes: &[u8]) -> Vec<u8> {
     let mut peer = Peer::connect(addr).unwrap();
     // It may be closed before all is written.
     let _ = peer.send(bytes);
     peer.read_to_end().unwrap_or_else(|e| panic!("{}: {e:#}", name(bytes)))
 }
 
-pub fn until_answered(addr: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn until_answered(addr: &str, bytes: &[u8]) -> Vec<u8> {
     let mut peer = Peer::connect(addr).unwrap();
     peer.send(bytes).unwrap();
     peer.send_command(&["ECHO", "the end"]).unwrap();
@@ -53,12 +53,12 @@ pub fn until_answered(addr: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes as they are shown when something is wrong with them.
-pub fn name(bytes: &[u8]) -> String {
+pub(crate) fn name(bytes: &[u8]) -> String {
     bytes[..bytes.len().min(80)].escape_ascii().to_string()
 }
 
 /// A request as an array.
-pub fn array<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
+pub(crate) fn array<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
     for arg in args {
         bytes.extend(format!("${}\r\n", arg.as_ref().len()).bytes());

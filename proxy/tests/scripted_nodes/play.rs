@@ -8,24 +8,24 @@ use testbed::{Answer, Peer, Proxy, ScriptedNode};
 use super::measure::PATIENCE;
 
 /// A proxy before one node.
-pub fn proxy(node: &ScriptedNode, args: &[&str]) -> Proxy {
+pub(crate) fn proxy(node: &ScriptedNode, args: &[&str]) -> Proxy {
     let proxy = Proxy::builder([node.addr()]).binary(env!("CARGO_BIN_EXE_slotway"));
     proxy.args(args.iter().copied()).start().unwrap()
 }
 
-pub fn peer(proxy: &Proxy) -> Peer {
+pub(crate) fn peer(proxy: &Proxy) -> Peer {
     let mut peer = proxy.peer().unwrap();
     peer.set_deadline(PATIENCE);
     peer
 }
 
 /// One request, one line of reply.
-pub fn line(peer: &mut Peer, request: &[&str]) -> String {
+pub(crate) fn line(peer: &mut Peer, request: &[&str]) -> String {
     peer.send_command(request).unwrap();
     String::from_utf8_lossy(&peer.read_line().unwrap()).into_owned()
 }
 
-pub fn bulk(text: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn bulk(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     let mut bytes = format!("${}\r\n", text.len()).into_bytes();
     bytes.extend_from_slice(text);
@@ -34,19 +34,19 @@ pub fn bulk(text: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// Whether the request has these words at its start, in any case.
-pub fn is(request: &[Vec<u8>], words: &[&str]) -> bool {
+pub(crate) fn is(request: &[Vec<u8>], words: &[&str]) -> bool {
     let mut pairs = request.iter().zip(words);
     request.len() >= words.len() && pairs.all(|(a, b)| a.eq_ignore_ascii_case(b.as_bytes()))
 }
 
 /// What a node does that has nothing against anybody: GET gives the key back, INCR counts.
 #[derive(Clone, Default)]
-pub struct Sound {
-    pub executed: Arc<AtomicUsize>,
+pub(crate) struct Sound {
+    pub(crate) executed: Arc<AtomicUsize>,
 }
 
 impl Sound {
-    pub fn answer(&self, request: &[Vec<u8>]) -> Answer {
+    pub(crate) fn answer(&self, request: &[Vec<u8>]) -> Answer {
         if is(request, &["GET"]) {
             Answer::Bytes(bulk(&request[1]))
         } else if is(request, &["INCR"]) {
@@ -57,13 +57,13 @@ impl Sound {
         }
     }
 
-    pub fn executed(&self) -> usize {
+    pub(crate) fn executed(&self) -> usize {
         self.executed.load(Ordering::SeqCst)
     }
 }
 
 /// Ten clients ask each for what nobody else asks for.
-pub fn everybody_gets_their_own(proxy: &Proxy) {
+pub(crate) fn everybody_gets_their_own(proxy: &Proxy) {
     let ask = |client: usize| {
         let mut peer = peer(proxy);
         for round in 0..4 {
