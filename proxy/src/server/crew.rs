@@ -214,6 +214,8 @@ impl Post {
                 std::panic::resume_unwind(panic);
             }
         });
+        // Dropping it would wait for names that are being resolved, longer than a drain may take.
+        runtime.shutdown_background();
     }
 }
 
