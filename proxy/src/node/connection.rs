@@ -206,6 +206,12 @@ impl Connection {
         self.buffer.len() - self.sent
     }
 
+    /// Those bytes.
+    #[cfg(test)]
+    pub fn unsent(&self) -> &[u8] {
+        &self.buffer[self.sent..]
+    }
+
     /// Requests without a reply.
     #[inline]
     pub fn in_flight(&self) -> usize {

@@ -9,4 +9,4 @@ mod state;
 pub use flow::{Entry, Flow, Misplaced};
 pub use info::Facts;
 pub use local::{Answer, answer};
-pub use state::{ClientEnd, Closing, Session, Window};
+pub use state::{Away, ClientEnd, Closing, Session, Window};

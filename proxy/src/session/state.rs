@@ -85,6 +85,15 @@ impl ClientEnd {
     }
 }
 
+/// A request that left the straight way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// The slot of its keys; `None` if it has none.
+    pub slot: Option<Slot>,
+    /// Its number among all requests of the worker.
+    pub arrival: u64,
+}
+
 /// One client. Small, because most clients are idle most of the time: whatever only a busy
 /// client needs is in its [`Flow`].
 #[derive(Debug)]
@@ -101,10 +110,9 @@ pub struct Session {
     pub window: Window,
     /// Bytes of its requests that are not answered.
     pub in_flight_bytes: usize,
-    /// Slots of its requests that left the straight way and are not settled, one entry a
-    /// request. Nothing further of this client goes to these slots until they are
+    /// Its requests that left the straight way and are not settled. Nothing further of this client goes to these slots until they are
     /// (failure-masking contract, §1.4).
-    pub unsettled: Vec<Slot>,
+    pub unsettled: Vec<Away>,
     /// A large request is under way on a connection of its own: the next request waits for it.
     pub large_request: bool,
     /// Bytes that this client has taken of the budget for large requests.
@@ -154,22 +162,27 @@ impl Session {
     /// A request to `slot` would overtake an earlier one that is not settled.
     #[inline]
     pub fn would_overtake(&self, slot: Option<Slot>) -> bool {
-        !self.unsettled.is_empty() && slot.is_some_and(|slot| self.unsettled.contains(&slot))
+        !self.unsettled.is_empty()
+            && slot.is_some()
+            && self.unsettled.iter().any(|away| away.slot == slot)
     }
 
     /// A request of this client to `slot` left the straight way.
-    pub fn divert(&mut self, slot: Slot) {
-        self.unsettled.push(slot);
+    pub fn divert(&mut self, slot: Option<Slot>, arrival: u64) {
+        self.unsettled.push(Away { slot, arrival });
     }
 
-    /// A diverted request to `slot` was settled.
-    pub fn undivert(&mut self, slot: Slot) {
-        if let Some(at) = self.unsettled.iter().position(|&other| other == slot) {
+    /// A diverted request was settled. Returns the earliest of those to the same slot that are
+    /// not: nothing stands in its way now.
+    pub fn undivert(&mut self, slot: Option<Slot>, arrival: u64) -> Option<u64> {
+        if let Some(at) = self.unsettled.iter().position(|away| away.arrival == arrival) {
             self.unsettled.swap_remove(at);
             if self.unsettled.is_empty() {
                 self.unsettled = Vec::new();
             }
         }
+        slot?;
+        self.unsettled.iter().filter(|a| a.slot == slot).map(|a| a.arrival).min()
     }
 }
 
@@ -204,13 +217,13 @@ mod tests {
         let slot = |n| Slot::new(n).unwrap();
         let mut session = Session::new(0, 1, 1024);
         assert!(!session.would_overtake(Some(slot(1))));
-        session.divert(slot(1));
-        session.divert(slot(1));
+        session.divert(Some(slot(1)), 10);
+        session.divert(Some(slot(1)), 11);
         assert!(session.would_overtake(Some(slot(1))));
         assert!(!session.would_overtake(Some(slot(2))));
-        session.undivert(slot(1));
+        assert_eq!(session.undivert(Some(slot(1)), 11), Some(10));
         assert!(session.would_overtake(Some(slot(1))), "one of two is still out");
-        session.undivert(slot(1));
+        assert_eq!(session.undivert(Some(slot(1)), 10), None);
         assert!(!session.would_overtake(Some(slot(1))));
     }
 }

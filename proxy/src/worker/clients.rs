@@ -84,11 +84,12 @@ impl Worker {
         self.cells.client_bytes_out.add(len as u64);
         self.clients.wrote(index, len);
         let Some(session) = self.clients.get(index) else { return };
-        if session.closing == Closing::WhenAnswered {
-            return self.close_if_answered(index);
-        }
+        let closing = session.closing;
         if let Some(connection) = session.flow.as_ref().and_then(|flow| flow.large_front()) {
             self.large_progress(connection, index);
+        }
+        if closing == Closing::WhenAnswered {
+            self.close_if_answered(index);
         }
     }
 

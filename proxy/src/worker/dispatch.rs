@@ -37,6 +37,10 @@ impl Worker {
 
     /// Sends a request to this node, with ASKING before it if so told, or lets it wait there.
     pub(super) fn dispatch_to(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, asking: bool) {
+        if self.clients.has_earlier_away(&ticket) {
+            self.abandon_trial(pool, &ticket);
+            return self.park_behind(ticket, frame);
+        }
         let Some(node) = self.pools.get_mut(usize::from(pool)) else {
             return self.park_at_slot("its node has left the cluster", ticket, frame);
         };
@@ -129,6 +133,11 @@ impl Worker {
 
     /// A request that was lost with its connection: again, or the truth about it.
     pub(super) fn after_loss(&mut self, pool: u16, mut ticket: Ticket, frame: Vec<u8>, sent: bool) {
+        if sent && ticket.replayable && self.clients.find(ticket.client).is_none() {
+            // Nobody is there to read it once more.
+            self.trial_back(ticket.trial, pool, ticket.slot, false);
+            return self.count_dropped(&ticket);
+        }
         let fate = if sent { Fate::Unknown } else { Fate::NotSent };
         let situation = Situation {
             replayable: ticket.replayable,
@@ -151,8 +160,12 @@ impl Worker {
                 self.divert(&mut ticket);
                 match ticket.trial {
                     Trial::Slot => self.park_at_slot(LOST, ticket, frame),
-                    Trial::Node => self.park_at_node(pool, ticket, frame),
-                    Trial::No => self.dispatch(ticket, frame),
+                    // If it tried for its node, the node's gate was shut when the connection
+                    // was lost, or another one has opened it since.
+                    Trial::Node | Trial::No => {
+                        ticket.trial = Trial::No;
+                        self.dispatch(ticket, frame);
+                    }
                 }
             }
         }

@@ -25,14 +25,32 @@ pub(super) struct LargeReads {
     taken: usize,
 }
 
+impl LargeReads {
+    /// This client has sent its large request whole: it is not watched any more.
+    pub(super) fn finished(&mut self, client: ClientKey) {
+        self.reading.retain(|(other, _)| *other != client);
+    }
+
+    /// Nobody reads and nothing is taken.
+    #[cfg(test)]
+    pub(super) fn is_unused(&self) -> bool {
+        self.reading.is_empty() && self.taken == 0
+    }
+}
+
 impl Worker {
     // ---- requests ----
 
     /// The request that this client is sending is not complete. If it is large, its announced
     /// bytes are taken of the budget, or the client waits until there are some.
     pub(super) fn partial_request(&mut self, index: u32) {
+        // What its last one took, if that was settled in this turn, is not this one's.
+        while let Some(client) = self.clients.take_large_done() {
+            self.release_large_read(client);
+        }
         let Some(session) = self.clients.get(index) else { return };
-        let announced = session.scanner.announced_bytes();
+        // A claim can become a few bytes smaller when the next header is there.
+        let announced = session.scanner.announced_bytes().max(session.large_bytes);
         if announced <= self.settings.large_request {
             return;
         }
@@ -191,14 +209,22 @@ impl Worker {
     /// client's own.
     pub(super) fn begin_large_reply(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        if connection.scanner.kind() == Some(reply::Kind::Push) {
-            return self.bad_node(index, "it sends a large push");
+        match connection.scanner.kind() {
+            Some(reply::Kind::Push) => return self.bad_node(index, "it sends a large push"),
+            // A line, and so bounded; what it says has to be understood.
+            Some(reply::Kind::Error) if connection.partial.first() == Some(&b'-') => return,
+            _ => {}
         }
-        let Some(Expected::Request(ticket)) = connection.head() else {
+        let asked = matches!(connection.head(), Some(Expected::Request(_)));
+        let pool = connection.pool;
+        let Some(ticket) = connection.tickets_mut().next().filter(|_| asked) else {
             return self.bad_node(index, "it sends a large reply that nobody asked for");
         };
+        // What it tried for the others has succeeded. To wait for the end would be a circle if
+        // its turn came only after one of those.
+        let trial = std::mem::replace(&mut ticket.trial, Trial::No);
         self.cells.large_replies.add(1);
-        let (client, sequence, pool) = (ticket.client, ticket.sequence, connection.pool);
+        let (client, sequence, slot) = (ticket.client, ticket.sequence, ticket.slot);
         let its_turn = match self.clients.find(client).and_then(|s| s.flow.as_mut()) {
             Some(flow) => flow.begin_large(sequence, index).ok(),
             None => None,
@@ -225,6 +251,7 @@ impl Worker {
         if its_turn == Some(true) {
             self.begin_flowing(index, client.index);
         }
+        self.trial_back(trial, pool, slot, true);
     }
 
     /// The turn of a large reply has come: what was gathered of it goes to its client.
@@ -279,20 +306,20 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         connection.stream = Stream::Whole;
         connection.held_up = Duration::ZERO;
-        let pool = connection.pool;
         let Some(Expected::Request(ticket)) = connection.pop() else { return };
         let latency_us = self.now.micros_since(ticket.received);
         let outcome = if discarding { Outcome::Dropped } else { Outcome::Ok };
         self.cells.request_done(ticket.command.index(), outcome, latency_us);
         if let Some(session) = self.clients.find(ticket.client) {
-            if let Some(flow) = &mut session.flow {
+            if let Some(flow) = &mut session.flow
+                && !discarding
+            {
                 flow.end_large();
             }
             session.window.learn(self.settings.large_reply, self.settings.requests_max);
             self.clients.after_settling(&ticket);
             self.clients.mark_dirty(ticket.client.index);
         }
-        self.trial_back(ticket.trial, pool, ticket.slot, true);
         self.after_extra(index);
         self.next_large(ticket.client);
     }

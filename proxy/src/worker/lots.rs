@@ -5,14 +5,16 @@
 //! node do not grow with the number that waits. Everything is bounded in requests and bytes; at
 //! the bound the newest is refused.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
 
 use super::pool::Gate;
 use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
 use crate::node::{Backoff, ClientKey, Ticket, Trial};
 use crate::resp::write;
-use crate::session::{ClientEnd, Closing};
+use crate::session::{Away, ClientEnd, Closing};
 use crate::slot::Slot;
 use crate::time::Moment;
 
@@ -26,7 +28,9 @@ pub(super) struct Parked {
 /// Requests that wait for the same thing, in the order in which they were read.
 #[derive(Debug, Default)]
 pub(super) struct Lot {
-    waiting: VecDeque<Parked>,
+    /// By `arrival`: any of them can be taken out without looking at the others, because ten
+    /// thousand clients may leave at once while they all wait.
+    waiting: BTreeMap<u64, Parked>,
     /// When the next of them may try, for a slot. (For a node its gate knows.)
     pub(super) next_try: Moment,
     pub(super) backoff: Backoff,
@@ -40,11 +44,9 @@ pub(super) struct Lot {
 }
 
 impl Lot {
-    /// Puts a request at its place in the order of reading. Nearly always that is the end.
+    /// Puts a request at its place in the order of reading.
     pub(super) fn insert(&mut self, parked: Parked) {
-        let arrival = parked.ticket.arrival;
-        let at = self.waiting.partition_point(|other| other.ticket.arrival < arrival);
-        self.waiting.insert(at, parked);
+        self.waiting.insert(parked.ticket.arrival, parked);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -52,43 +54,38 @@ impl Lot {
     }
 
     pub(super) fn pop(&mut self) -> Option<Parked> {
-        self.waiting.pop_front()
+        self.waiting.pop_first().map(|(_, parked)| parked)
+    }
+
+    /// Takes out the request with this number.
+    pub(super) fn remove(&mut self, arrival: u64) -> Option<Parked> {
+        self.waiting.remove(&arrival)
     }
 
     /// The oldest one's time of reading.
     pub(super) fn oldest(&self) -> Option<Moment> {
-        self.waiting.front().map(|parked| parked.ticket.received)
+        self.waiting.first_key_value().map(|(_, parked)| parked.ticket.received)
     }
 
     /// The next to try: the first behind the one that tried last that has no earlier one of the
     /// same client before it; from the front again after the last.
     fn pop_next_to_try(&mut self) -> Option<Parked> {
-        let is_first_of_client = |at: usize| {
-            let client = self.waiting[at].ticket.client;
-            !self.waiting.iter().take(at).any(|other| other.ticket.client == client)
-        };
         // Looking far for fairness would cost time in a long queue; the front is fair enough.
-        let near = self.waiting.len().min(64);
-        let at = (0..near)
-            .find(|&at| self.waiting[at].ticket.arrival > self.tried && is_first_of_client(at))
-            .unwrap_or(0);
-        let parked = self.waiting.remove(at)?;
-        self.tried = parked.ticket.arrival;
-        Some(parked)
-    }
-
-    pub(super) fn remove_client(&mut self, client: ClientKey) -> Vec<Parked> {
-        let mut removed = Vec::new();
-        let kept = std::mem::take(&mut self.waiting).into_iter().filter_map(|parked| {
-            if parked.ticket.client == client {
-                removed.push(parked);
-                None
-            } else {
-                Some(parked)
+        let mut seen: SmallVec<[ClientKey; 64]> = SmallVec::new();
+        let mut next = *self.waiting.first_key_value()?.0;
+        for (&arrival, parked) in self.waiting.iter().take(64) {
+            let client = parked.ticket.client;
+            if seen.contains(&client) {
+                continue;
             }
-        });
-        self.waiting = kept.collect();
-        removed
+            if arrival > self.tried {
+                next = arrival;
+                break;
+            }
+            seen.push(client);
+        }
+        self.tried = next;
+        self.remove(next)
     }
 }
 
@@ -104,23 +101,22 @@ impl Worker {
     /// to the slot before it is settled.
     pub(super) fn divert(&mut self, ticket: &mut Ticket) {
         if !ticket.diverted
-            && let Some(slot) = ticket.slot
             && let Some(session) = self.clients.find(ticket.client)
         {
             ticket.diverted = true;
-            session.divert(slot);
+            session.divert(ticket.slot, ticket.arrival);
         }
     }
 
     /// Lets a request wait for its node.
     pub(super) fn park_at_node(&mut self, pool: u16, mut ticket: Ticket, frame: Vec<u8>) {
-        if std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot {
-            self.trial_back(Trial::Slot, pool, ticket.slot, false);
-        }
         let Some(node) = self.pools.get(usize::from(pool)) else {
             return self.park_at_slot("its node has left the cluster", ticket, frame);
         };
         let trouble = node.trouble;
+        if std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot {
+            self.trial_back(Trial::Slot, pool, ticket.slot, false);
+        }
         if let Some(parked) = self.admit(trouble, ticket, frame)
             && let Some(node) = self.pools.get_mut(usize::from(pool))
         {
@@ -150,6 +146,16 @@ impl Worker {
             lot.next_try = now + lot.backoff.delay(random);
         }
         lot.insert(parked);
+    }
+
+    /// Lets a request wait for an earlier one of the same client and slot.
+    pub(super) fn park_behind(&mut self, ticket: Ticket, frame: Vec<u8>) {
+        let ticket = Ticket { trial: Trial::No, ..ticket };
+        let trouble = "an earlier request of the same client waits";
+        if let Some(parked) = self.admit(trouble, ticket, frame) {
+            self.behind.trouble = trouble;
+            self.behind.insert(parked);
+        }
     }
 
     /// Counts a request into the parking, or refuses it: too late, or too many.
@@ -273,20 +279,20 @@ impl Worker {
 
     /// The topology has changed: whatever waits may have another way now.
     pub(super) fn reroute_parked(&mut self) {
-        let slots: Vec<Slot> = self.lots.keys().copied().collect();
-        for slot in slots {
-            self.open_slot(slot);
+        // Those of one client and slot may wait at different places: all leave in one order.
+        let mut all = Lot::default();
+        for (_, mut lot) in self.lots.drain() {
+            all.waiting.append(&mut lot.waiting);
         }
-        let pools: Vec<usize> = self.pools.iter().map(|(index, _)| index).collect();
-        for index in pools {
-            let Some(node) = self.pools.get_mut(index) else { continue };
-            let lot = std::mem::take(&mut node.lot);
-            // Those whose node is still the same one and still closed park there again.
-            self.release(lot);
+        for (_, node) in &mut self.pools {
+            all.waiting.append(&mut node.lot.waiting);
+            all.waiting.append(&mut node.large_queue.waiting);
         }
+        // Those whose node is still the same one and still closed park there again.
+        self.release(all);
     }
 
-    fn count_dropped(&self, ticket: &Ticket) {
+    pub(super) fn count_dropped(&self, ticket: &Ticket) {
         let latency_us = self.now.micros_since(ticket.received);
         self.cells.request_done(ticket.command.index(), Outcome::Dropped, latency_us);
     }
@@ -294,13 +300,14 @@ impl Worker {
     /// Forgets what waits for a client that has gone; returns whether there was anything. Its
     /// place among the client's replies stays open, so the client has to be closed then.
     pub(super) fn drop_parked(&mut self, client: ClientKey) -> bool {
+        let Some(session) = self.clients.find(client) else { return false };
         let mut dropped = Vec::new();
-        for (_, node) in &mut self.pools {
-            dropped.extend(node.lot.remove_client(client));
-            dropped.extend(node.large_queue.remove_client(client));
-        }
-        for lot in self.lots.values_mut() {
-            dropped.extend(lot.remove_client(client));
+        for &Away { slot, arrival } in &session.unsettled {
+            let lots = self.lots.get_mut(&slot.unwrap_or_default()).into_iter();
+            let of_nodes = self.pools.iter_mut().map(|(_, node)| node);
+            let lots = lots.chain(of_nodes.flat_map(|n| [&mut n.lot, &mut n.large_queue]));
+            dropped.extend(lots.filter_map(|lot| lot.remove(arrival)));
+            dropped.extend(self.behind.remove(arrival));
         }
         let any = !dropped.is_empty();
         for parked in dropped {
@@ -326,7 +333,7 @@ impl Worker {
             let next = (!lot.trying && !lot.is_empty()).then_some(lot.next_try);
             [next, deadline(lot)]
         });
-        nodes.chain(slots).flatten().min()
+        nodes.chain(slots).flatten().chain(deadline(&self.behind)).min()
     }
 
     /// Ends what waited too long, then lets one of each lot try whose time has come.
@@ -340,6 +347,7 @@ impl Worker {
             self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.large_queue));
             self.try_node(index as u16);
         }
+        self.expire(|worker| Some(&mut worker.behind));
         let slots: Vec<Slot> = self.lots.keys().copied().collect();
         for slot in slots {
             self.expire(|worker| worker.lots.get_mut(&slot));

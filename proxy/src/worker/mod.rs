@@ -83,6 +83,8 @@ pub struct Worker {
     topology: Arc<Topology>,
     /// Requests that wait for a slot; those that wait for a node are in its pool.
     lots: HashMap<Slot, Lot>,
+    /// Requests that wait for an earlier one of the same client and slot.
+    behind: Lot,
     parking: Parking,
     large_reads: LargeReads,
     outbox: Outbox,
@@ -112,6 +114,7 @@ impl Worker {
             routes: Box::new([NO_POOL; Slot::COUNT]),
             topology: Arc::new(Topology::empty()),
             lots: HashMap::new(),
+            behind: Lot::default(),
             parking: Parking::default(),
             large_reads: LargeReads::default(),
             outbox: Outbox::default(),
@@ -182,6 +185,12 @@ impl Worker {
     pub fn settle_turn(&mut self) {
         while let Some(client) = self.clients.take_large_done() {
             self.release_large_read(client);
+        }
+        while let Some(arrival) = self.clients.take_next_up() {
+            if let Some(parked) = self.behind.remove(arrival) {
+                let (ticket, frame) = self.unpark(parked);
+                self.dispatch(ticket, frame);
+            }
         }
         while let Some(index) = self.clients.take_resumable() {
             self.resume_client(index);

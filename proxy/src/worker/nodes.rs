@@ -176,7 +176,6 @@ impl Worker {
         let node_serves = !matches!(verdict, Verdict::Park(Place::Node));
         if trial == Trial::Node {
             ticket.trial = Trial::No;
-            self.trial_back(trial, pool, ticket.slot, node_serves);
         }
         match verdict {
             Verdict::Deliver => {
@@ -208,6 +207,10 @@ impl Worker {
                 self.trial_back(ticket.trial, pool, ticket.slot, true);
                 self.give_up_unknown(&ticket, "its redirect leads nowhere new");
             }
+        }
+        // Last, because those that it lets out came later than this one.
+        if trial == Trial::Node && node_serves {
+            self.open_gate(pool);
         }
     }
 
@@ -276,6 +279,7 @@ impl Worker {
             Rejection::NoAuth => {
                 // The handshake is repeated on a new connection; this one only finishes.
                 self.retire_shared(pool);
+                self.retire_extra(pool);
             }
         }
     }
@@ -379,6 +383,7 @@ impl Worker {
             match (at, large.flatten()) {
                 // A reply of which a part was passed on cannot be taken back.
                 (0, Some(client)) if self.clients.find(client).is_some() => {
+                    self.count_dropped(&ticket);
                     self.break_client(client.index);
                 }
                 _ => self.after_loss(pool, ticket, frame, sent),
@@ -401,10 +406,24 @@ impl Worker {
                 && let Some(session) = self.clients.find(ticket.client)
             {
                 ticket.diverted = true;
-                session.divert(slot);
+                session.divert(Some(slot), ticket.arrival);
             }
         }
         self.after_extra(shared);
+    }
+
+    /// The connections beside the shared one are closed as soon as they have nothing to do.
+    pub(super) fn retire_extra(&mut self, pool: u16) {
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        for &extra in &node.extra {
+            if let Some(connection) = self.connections.get_mut(extra as usize) {
+                connection.retiring = true;
+            }
+        }
+        let idle: Vec<u32> = node.idle.drain(..).map(|(connection, _)| connection).collect();
+        for connection in idle {
+            self.close_connection(connection);
+        }
     }
 
     /// Requests in flight to slots that have another way from now on: their clients send nothing
@@ -418,7 +437,7 @@ impl Worker {
                     && let Some(session) = self.clients.find(ticket.client)
                 {
                     ticket.diverted = true;
-                    session.divert(slot);
+                    session.divert(Some(slot), ticket.arrival);
                 }
             }
         }

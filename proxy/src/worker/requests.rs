@@ -104,6 +104,10 @@ impl Worker {
         let alone = flow.in_flight() == 0;
         if session.would_overtake(slot) || (len > self.settings.large_request && !alone) {
             session.blocked = true;
+            if len > self.settings.large_request {
+                let key = ClientKey { index, generation: session.generation };
+                self.large_reads.finished(key);
+            }
             return Step::Later;
         }
         let Some(flow) = &mut session.flow else { return Step::Taken };

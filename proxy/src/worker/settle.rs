@@ -29,6 +29,8 @@ pub(super) struct Clients {
     dirty: Vec<u32>,
     /// Clients that had to wait and may be able to go on.
     resumable: Vec<u32>,
+    /// Requests (by `arrival`) that may be sent now, if they waited for an earlier one.
+    next_up: Vec<u64>,
     /// Clients whose large request is settled: their bytes go back to the budget.
     large_done: Vec<ClientKey>,
     next_generation: u32,
@@ -44,6 +46,7 @@ impl Clients {
             shelf: Vec::new(),
             dirty: Vec::new(),
             resumable: Vec::new(),
+            next_up: Vec::new(),
             large_done: Vec::new(),
             next_generation: 0,
             requests_max,
@@ -166,9 +169,9 @@ impl Clients {
         let Some(session) = self.table.get_mut(ticket.client.index as usize) else { return };
         session.in_flight_bytes = session.in_flight_bytes.saturating_sub(ticket.len as usize);
         if ticket.diverted
-            && let Some(slot) = ticket.slot
+            && let Some(next) = session.undivert(ticket.slot, ticket.arrival)
         {
-            session.undivert(slot);
+            self.next_up.push(next);
         }
         if session.large_request {
             session.large_request = false;
@@ -232,12 +235,30 @@ impl Clients {
         self.resumable.pop()
     }
 
+    pub(super) fn take_next_up(&mut self) -> Option<u64> {
+        self.next_up.pop()
+    }
+
+    /// Whether an earlier request of the same client and slot has left the straight way and is
+    /// not settled: this one must not be sent before it is (failure-masking contract, §1.4).
+    pub(super) fn has_earlier_away(&mut self, ticket: &Ticket) -> bool {
+        ticket.diverted
+            && ticket.slot.is_some()
+            && self.find(ticket.client).is_some_and(|session| {
+                let mut away = session.unsettled.iter();
+                away.any(|away| away.slot == ticket.slot && away.arrival < ticket.arrival)
+            })
+    }
+
     pub(super) fn take_large_done(&mut self) -> Option<ClientKey> {
         self.large_done.pop()
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.resumable.is_empty() || !self.large_done.is_empty()
+        !self.dirty.is_empty()
+            || !self.resumable.is_empty()
+            || !self.next_up.is_empty()
+            || !self.large_done.is_empty()
     }
 }
 

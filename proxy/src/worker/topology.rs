@@ -61,12 +61,8 @@ impl Worker {
     /// A node has left the cluster or is at another address: its connections only finish what
     /// was handed over, what was not is routed anew.
     fn leave_node(&mut self, index: u16) {
-        let Some(pool) = self.pools.get_mut(usize::from(index)) else { return };
-        let idle: Vec<u32> = pool.idle.drain(..).map(|(connection, _)| connection).collect();
-        for connection in idle {
-            self.close_connection(connection);
-        }
         self.retire_shared(index);
+        self.retire_extra(index);
         if let Some(pool) = self.pools.get_mut(usize::from(index)) {
             let (lot, large) =
                 (std::mem::take(&mut pool.lot), std::mem::take(&mut pool.large_queue));

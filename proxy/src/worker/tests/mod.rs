@@ -7,3 +7,4 @@ mod hostile;
 mod large;
 mod redirects;
 mod routing;
+mod stories;
