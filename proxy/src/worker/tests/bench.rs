@@ -337,7 +337,7 @@ pub(super) fn encode(request: &str) -> Vec<u8> {
 }
 
 /// Takes whole requests off the front, as words.
-fn take_requests(input: &mut Vec<u8>) -> Vec<String> {
+pub(super) fn take_requests(input: &mut Vec<u8>) -> Vec<String> {
     let (mut requests, mut spans) = (Vec::new(), Vec::new());
     loop {
         match Scanner::default().scan(input, &Limits::default(), &mut spans) {

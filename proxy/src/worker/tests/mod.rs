@@ -5,6 +5,7 @@ mod bounds;
 mod failures;
 mod hostile;
 mod large;
+mod model;
 mod redirects;
 mod routing;
 mod stories;
