@@ -1,4 +1,5 @@
 //! How long the heart alone takes for a request.
+#![allow(missing_docs)] // what the macros of criterion define
 
 use benches::heart::Heart;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -47,10 +47,13 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let settings = config::settings(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = CancellationToken::new();
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         tokio::spawn(stop_on_signal(stop.clone())?);
         server::serve(settings, stop).await
-    })
+    });
+    // A name that is being resolved cannot be stopped, and is not worth waiting for.
+    runtime.shutdown_background();
+    result
 }
 
 /// Cancels at the first SIGTERM or SIGINT. The second one ends the process at once: who sends it

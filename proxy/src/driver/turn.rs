@@ -344,7 +344,8 @@ impl Driver {
         }
         if self.heartbeat_at <= now {
             self.heartbeat_at = now + HEARTBEAT;
-            self.worker.housekeeping();
+            self.worker.housekeeping(now);
+            self.act();
             self.clients.shrink();
         }
     }

@@ -91,6 +91,8 @@ pub struct Connection {
     pub partial: Vec<u8>,
     /// What was read while reading was to pause: not looked at yet.
     pub unread: Vec<u8>,
+    /// When the socket was open.
+    pub connected_since: Moment,
     /// When the handshake was over.
     pub ready_since: Moment,
     queue: VecDeque<Expected>,
@@ -129,6 +131,7 @@ impl Connection {
             scanner: Scanner::default(),
             partial: Vec::new(),
             unread: Vec::new(),
+            connected_since: now,
             ready_since: now,
             queue: VecDeque::new(),
             buffer: Vec::new(),

@@ -99,6 +99,9 @@ fn log_in(user: &[u8], out: &mut Vec<u8>) -> Answer {
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 fn set_name(name: &[u8], session: &mut Session, out: &mut Vec<u8>) -> Answer {
+    if name.len() > NAME_BYTES_MAX {
+        return fail(out, "ERR Client names cannot be longer than 1024 bytes.");
+    }
     if !printable(name) {
         return fail(
             out,
@@ -129,6 +132,9 @@ fn set_info(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
     write::simple(out, "OK");
     Answer::Served
 }
+
+/// A server has no bound here; each client's name is kept as long as its connection.
+const NAME_BYTES_MAX: usize = 1024;
 
 fn printable(name: &[u8]) -> bool {
     name.iter().all(|byte| (b'!'..=b'~').contains(byte))

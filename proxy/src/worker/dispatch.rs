@@ -157,6 +157,7 @@ impl Worker {
                     &self.cells.replays_not_sent
                 };
                 counter.add(1);
+                self.count_resent(pool);
                 self.divert(&mut ticket);
                 match ticket.trial {
                     Trial::Slot => self.park_at_slot(LOST, ticket, frame),
@@ -168,6 +169,13 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+
+    /// A request that was meant for this node will be sent again, there or elsewhere.
+    pub(super) fn count_resent(&self, pool: u16) {
+        if let Some(node) = self.pools.get(usize::from(pool)) {
+            node.cells.resent.add(1);
         }
     }
 

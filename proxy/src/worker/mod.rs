@@ -203,10 +203,12 @@ impl Worker {
         waiting.into_iter().flatten().min()
     }
 
-    /// Brings the gauges up to date and gives back memory; the driver calls it about once a
-    /// second.
-    pub fn housekeeping(&mut self) {
+    /// Brings the gauges up to date, gives back memory and ends handshakes that take too long; the
+    /// driver calls it about once a second.
+    pub fn housekeeping(&mut self, now: Moment) {
+        self.now = now;
         self.clients.shrink();
+        self.end_slow_handshakes();
         for (index, node) in &self.pools {
             let in_flight: usize = self
                 .connections

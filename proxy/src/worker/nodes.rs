@@ -27,6 +27,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let credentials = (self.around.credentials)();
         let credentials = credentials.as_ref();
+        connection.connected_since = now;
         connection.greet(credentials.map(|c| (c.user.as_bytes(), c.password.as_slice())));
         self.touch(index);
     }
@@ -170,6 +171,7 @@ impl Worker {
         );
         if let Fate::Rejected(rejection) = &fate {
             self.note_rejection(pool, rejection, target);
+            self.count_resent(pool);
         }
         // Whatever is not a refusal of the node as a whole shows that the node is there.
         let trial = ticket.trial;
@@ -326,6 +328,21 @@ impl Worker {
         }
         self.touch(index);
         self.tick_parking();
+    }
+
+    /// Closes connections whose node accepted and then did not answer the greeting.
+    pub(super) fn end_slow_handshakes(&mut self) {
+        let (now, timeout) = (self.now, self.settings.handshake_timeout);
+        let slow: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.phase, Phase::Handshaking(_)))
+            .filter(|(_, c)| c.connected_since + timeout <= now)
+            .map(|(index, _)| index as u32)
+            .collect();
+        for index in slow {
+            self.drop_connection(index, true);
+        }
     }
 
     /// The connection could not be opened, or broke, or the node closed it.

@@ -34,6 +34,9 @@ pub struct Settings {
     pub park_max_bytes: usize,
     /// How long a request may wait, over all attempts, from the moment it was read.
     pub mask_deadline: Duration,
+    /// How long a node may take to answer the greeting on a new connection. A node that accepts
+    /// and then says nothing is frozen: what waits for it must not wait for ever.
+    pub handshake_timeout: Duration,
     /// Connections beside the shared one that this worker may have to one node.
     pub dedicated_max: usize,
     /// An extra connection that was idle for so long is closed.
@@ -55,6 +58,7 @@ impl Default for Settings {
             park_max_requests: 100_000,
             park_max_bytes: 256 * 1024 * 1024,
             mask_deadline: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(3),
             dedicated_max: 15,
             node_idle_timeout: Duration::from_secs(60),
         }

@@ -178,6 +178,35 @@ fn a_node_that_does_not_let_us_in_is_not_an_error_of_the_client() {
 }
 
 #[test]
+fn a_node_that_accepts_and_says_nothing_is_given_up() {
+    let mut bench = Bench::without_topology(settings());
+    bench.slow_dials = true;
+    bench.topology(super::bench::three_shards());
+    let client = bench.client();
+    bench.send(client, &format!("GET {}", key_of(1, 0)));
+    let wire = bench.wires_of(1)[0];
+    bench.worker.node_connected(wire, bench.now);
+    // The driver writes the greeting, and no answer comes.
+    let len = bench.worker.node_output(wire).len();
+    bench.worker.node_wrote(wire, len);
+    bench.advance(Duration::from_millis(2900));
+    bench.worker.housekeeping(bench.now);
+    assert_eq!(bench.wires_of(1), [wire]);
+    bench.advance(Duration::from_millis(200));
+    bench.worker.housekeeping(bench.now);
+    bench.turn();
+    assert_ne!(bench.wires_of(1), [wire], "closed, and perhaps dialed again");
+    bench.slow_dials = false;
+    bench.advance(Duration::from_secs(1));
+    for wire in bench.wires_of(1) {
+        bench.open(wire);
+    }
+    bench.advance(Duration::from_secs(1));
+    bench.answer(1, "$1\r\nx");
+    assert_eq!(bench.got(client), "$1\r\nx\r\n");
+}
+
+#[test]
 fn a_node_that_accepts_and_closes_is_not_dialed_in_a_loop() {
     let mut bench = Bench::new();
     let client = bench.client();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, encode, key_of, settings, topology};
+use super::bench::{Bench, encode, key_of, topology};
 use crate::slot::Slot;
 
 const TRYAGAIN: &str = "-TRYAGAIN Multiple keys request during rehashing of slot";
