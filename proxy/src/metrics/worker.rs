@@ -120,6 +120,12 @@ cells! {
         }
         Counter "slotway_unknown_results_total"
             "Requests whose reply was lost and that could not be sent again." { unknown_results }
+        Counter "slotway_fences_total"
+            "New node connections before which what was left of lost ones had to be killed." {
+            fences_done (result = "done"),
+            /// The node did not permit CLIENT KILL.
+            fences_refused (result = "refused"),
+        }
         Counter "slotway_large_requests_total"
             "Requests above the size that gets a connection of its own." { large_requests }
         Counter "slotway_large_replies_total"

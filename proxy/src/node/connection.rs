@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{ClientKey, Handshake, Identity, Ticket};
+use super::{ClientKey, Fenced, Handshake, HandshakeStep, Identity, Ticket};
 use crate::resp::reply::Scanner;
 use crate::time::Moment;
 
@@ -142,11 +142,31 @@ impl Connection {
         }
     }
 
-    /// The socket is open: say hello.
-    pub fn greet(&mut self, credentials: Option<(&[u8], &[u8])>) {
+    /// The socket is open: say hello, and have what is left of `to_fence` killed.
+    pub fn greet(&mut self, credentials: Option<(&[u8], &[u8])>, to_fence: Vec<Fenced>) {
         self.greeting.clear();
         self.greeting_sent = 0;
-        self.phase = Phase::Handshaking(Handshake::start(credentials, &mut self.greeting));
+        let handshake = Handshake::start(credentials, to_fence, &mut self.greeting);
+        self.phase = Phase::Handshaking(handshake);
+    }
+
+    /// One answer to the greeting, which may be followed by more to say; `None` if nothing was
+    /// being said.
+    pub fn greeted(&mut self, reply: &[u8]) -> Option<HandshakeStep> {
+        match &mut self.phase {
+            Phase::Handshaking(handshake) => Some(handshake.reply(reply, &mut self.greeting)),
+            _ => None,
+        }
+    }
+
+    /// What a process that lives on may still hold of this connection, once it is lost: something
+    /// was handed over and not answered, and we know who has it.
+    pub fn left_behind(&self) -> Option<Fenced> {
+        if self.sent == self.answered {
+            return None;
+        }
+        let (client_id, run_id) = (self.identity.client_id?, self.identity.run_id.clone()?);
+        Some(Fenced { client_id, run_id })
     }
 
     /// The handshake is over: requests may go out.
@@ -431,7 +451,7 @@ mod tests {
         let mut connection = Connection::dialing(0, Kind::Shared, Moment::default());
         connection.push(ticket(1, b"four"), b"four");
         assert!(connection.output().is_empty());
-        connection.greet(None);
+        connection.greet(None, Vec::new());
         let greeting = connection.output().len();
         assert!(connection.output().starts_with(b"*2\r\n$6\r\nCLIENT"));
         connection.wrote(greeting);

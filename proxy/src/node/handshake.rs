@@ -1,4 +1,9 @@
 //! What is said on a new node connection before any request goes out on it.
+//!
+//! The last of it is the fence: a process may still hold bytes of a connection that was lost (a
+//! busy script, a cut network that heals) and would execute them later, behind or in front of
+//! what is sent now. So what is left of the old connection is killed by its id first
+//! (failure-masking contract, §5).
 
 use crate::resp::write;
 
@@ -14,6 +19,24 @@ pub struct Identity {
     pub run_id: Option<Box<str>>,
 }
 
+/// A connection that was lost with requests on it: which process holds what is left of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// Its `CLIENT ID` at the node.
+    pub client_id: u64,
+    /// The process.
+    pub run_id: Box<str>,
+}
+
+/// What became of the connections that had to be fenced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fence {
+    /// The node was told to kill them, or is another process by now.
+    pub done: bool,
+    /// It did not permit that for at least one.
+    pub refused: bool,
+}
+
 /// The questions, in the order in which they are asked and answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
@@ -21,6 +44,7 @@ enum Question {
     ClientId,
     MyId,
     Info,
+    Kill,
 }
 
 /// The state of one handshake.
@@ -29,6 +53,9 @@ pub struct Handshake {
     open: std::collections::VecDeque<Question>,
     /// What has been learned so far.
     pub identity: Identity,
+    to_fence: Vec<Fenced>,
+    /// What became of the connections to fence.
+    pub fence: Fence,
 }
 
 /// Where a handshake stands after one more reply.
@@ -43,8 +70,13 @@ pub enum HandshakeStep {
 }
 
 impl Handshake {
-    /// Writes the questions to `out`, all at once, and waits for the answers.
-    pub fn start(credentials: Option<(&[u8], &[u8])>, out: &mut Vec<u8>) -> Handshake {
+    /// Writes the questions to `out`, all at once, and waits for the answers. If the process that
+    /// answers holds connections of `to_fence`, it is told to kill them.
+    pub fn start(
+        credentials: Option<(&[u8], &[u8])>,
+        to_fence: Vec<Fenced>,
+        out: &mut Vec<u8>,
+    ) -> Handshake {
         let mut open = std::collections::VecDeque::new();
         match credentials {
             Some((b"", password)) => write::command(out, &[b"AUTH", password]),
@@ -60,11 +92,12 @@ impl Handshake {
         open.push_back(Question::MyId);
         write::command(out, &[b"INFO", b"server"]);
         open.push_back(Question::Info);
-        Handshake { open, identity: Identity::default() }
+        Handshake { open, identity: Identity::default(), to_fence, fence: Fence::default() }
     }
 
-    /// Takes the reply to the next question: the raw bytes of one RESP2 value.
-    pub fn reply(&mut self, raw: &[u8]) -> HandshakeStep {
+    /// Takes the reply to the next question: the raw bytes of one RESP2 value. What is to be
+    /// said then is appended to `out`.
+    pub fn reply(&mut self, raw: &[u8], out: &mut Vec<u8>) -> HandshakeStep {
         let Some(question) = self.open.pop_front() else {
             return HandshakeStep::Refused("it answers what nobody asked".into());
         };
@@ -79,15 +112,33 @@ impl Handshake {
             if fatal {
                 return HandshakeStep::Refused(error);
             }
+            self.fence.refused |= question == Question::Kill;
         } else {
             self.learn(question, raw);
+        }
+        if question == Question::Info {
+            self.kill(out);
         }
         if self.open.is_empty() { HandshakeStep::Ready } else { HandshakeStep::More }
     }
 
+    /// Has what is left of lost connections killed, where the same process has them: ids are used
+    /// once by a process, and mean somebody else in the next one.
+    fn kill(&mut self, out: &mut Vec<u8>) {
+        self.fence.done = true;
+        let run_id = self.identity.run_id.as_deref();
+        for fenced in std::mem::take(&mut self.to_fence) {
+            if run_id == Some(&*fenced.run_id) {
+                let id = fenced.client_id.to_string();
+                write::command(out, &[b"CLIENT", b"KILL", b"ID", id.as_bytes()]);
+                self.open.push_back(Question::Kill);
+            }
+        }
+    }
+
     fn learn(&mut self, question: Question, raw: &[u8]) {
         match question {
-            Question::Auth => {}
+            Question::Auth | Question::Kill => {}
             Question::ClientId => {
                 self.identity.client_id = raw
                     .strip_prefix(b":")
@@ -121,16 +172,16 @@ mod tests {
     #[test]
     fn learns_who_answered() {
         let mut out = Vec::new();
-        let mut handshake = Handshake::start(None, &mut out);
+        let mut handshake = Handshake::start(None, vec![], &mut out);
         assert_eq!(
             out,
             b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n*2\r\n$7\r\nCLUSTER\r\n$4\r\nMYID\r\n\
               *2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"
         );
-        assert_eq!(handshake.reply(b":17\r\n"), HandshakeStep::More);
-        assert_eq!(handshake.reply(b"$4\r\nabcd\r\n"), HandshakeStep::More);
+        assert_eq!(handshake.reply(b":17\r\n", &mut Vec::new()), HandshakeStep::More);
+        assert_eq!(handshake.reply(b"$4\r\nabcd\r\n", &mut Vec::new()), HandshakeStep::More);
         let info = b"$35\r\n# Server\r\nrun_id:0123\r\ntcp_port:7000\r\n\r\n";
-        assert_eq!(handshake.reply(info), HandshakeStep::Ready);
+        assert_eq!(handshake.reply(info, &mut Vec::new()), HandshakeStep::Ready);
         let identity = handshake.identity;
         assert_eq!(identity.client_id, Some(17));
         assert_eq!(identity.node_id.as_deref(), Some("abcd"));
@@ -139,12 +190,12 @@ mod tests {
 
     #[test]
     fn does_without_what_it_may_not_ask() {
-        let mut handshake = Handshake::start(Some((b"u", b"p")), &mut Vec::new());
+        let mut handshake = Handshake::start(Some((b"u", b"p")), vec![], &mut Vec::new());
         let noperm = b"-NOPERM User u has no permissions to run the 'client|id' command\r\n";
-        assert_eq!(handshake.reply(b"+OK\r\n"), HandshakeStep::More);
-        assert_eq!(handshake.reply(noperm), HandshakeStep::More);
-        assert_eq!(handshake.reply(noperm), HandshakeStep::More);
-        assert_eq!(handshake.reply(noperm), HandshakeStep::Ready);
+        assert_eq!(handshake.reply(b"+OK\r\n", &mut Vec::new()), HandshakeStep::More);
+        assert_eq!(handshake.reply(noperm, &mut Vec::new()), HandshakeStep::More);
+        assert_eq!(handshake.reply(noperm, &mut Vec::new()), HandshakeStep::More);
+        assert_eq!(handshake.reply(noperm, &mut Vec::new()), HandshakeStep::Ready);
         assert_eq!(handshake.identity, Identity::default());
     }
 
@@ -156,13 +207,33 @@ mod tests {
             "DENIED Redis is running in protected mode",
             "NOAUTH Authentication required.",
         ] {
-            let mut handshake = Handshake::start(None, &mut Vec::new());
-            let step = handshake.reply(format!("-{error}\r\n").as_bytes());
+            let mut handshake = Handshake::start(None, vec![], &mut Vec::new());
+            let step = handshake.reply(format!("-{error}\r\n").as_bytes(), &mut Vec::new());
             assert_eq!(step, HandshakeStep::Refused(error.into()));
         }
-        let mut handshake = Handshake::start(Some((b"", b"p")), &mut Vec::new());
+        let mut handshake = Handshake::start(Some((b"", b"p")), vec![], &mut Vec::new());
         let error = "ERR AUTH <password> called without any password configured";
-        let step = handshake.reply(format!("-{error}\r\n").as_bytes());
+        let step = handshake.reply(format!("-{error}\r\n").as_bytes(), &mut Vec::new());
         assert_eq!(step, HandshakeStep::Refused(error.into()));
+    }
+
+    #[test]
+    fn what_is_left_of_a_lost_connection_is_killed_in_the_process_that_holds_it() {
+        let fenced = |client_id, run_id: &str| Fenced { client_id, run_id: run_id.into() };
+        let to_fence = vec![fenced(7, "before"), fenced(8, "now"), fenced(9, "now")];
+        let mut out = Vec::new();
+        let mut handshake = Handshake::start(None, to_fence, &mut out);
+        out.clear();
+        assert_eq!(handshake.reply(b":17\r\n", &mut out), HandshakeStep::More);
+        assert_eq!(handshake.reply(b"$4\r\nabcd\r\n", &mut out), HandshakeStep::More);
+        let info = b"$12\r\nrun_id:now\r\n\r\n";
+        assert_eq!(handshake.reply(info, &mut out), HandshakeStep::More);
+        let kill = "*4\r\n$6\r\nCLIENT\r\n$4\r\nKILL\r\n$2\r\nID\r\n$1\r\n";
+        assert_eq!(String::from_utf8(out.clone()).unwrap(), format!("{kill}8\r\n{kill}9\r\n"));
+        assert_eq!(handshake.reply(b":0\r\n", &mut out), HandshakeStep::More);
+        assert!(!handshake.fence.refused);
+        let noperm = b"-NOPERM User u has no permissions to run the 'client|kill' command\r\n";
+        assert_eq!(handshake.reply(noperm, &mut out), HandshakeStep::Ready);
+        assert_eq!(handshake.fence, Fence { done: true, refused: true });
     }
 }

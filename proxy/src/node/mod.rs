@@ -8,5 +8,5 @@ mod ticket;
 
 pub use backoff::Backoff;
 pub use connection::{Connection, Expected, Kind, Lost, Phase, Stream};
-pub use handshake::{Handshake, HandshakeStep, Identity};
+pub use handshake::{Fence, Fenced, Handshake, HandshakeStep, Identity};
 pub use ticket::{ClientKey, Ticket, Trial};

@@ -28,7 +28,11 @@ impl Worker {
         let credentials = (self.around.credentials)();
         let credentials = credentials.as_ref();
         connection.connected_since = now;
-        connection.greet(credentials.map(|c| (c.user.as_bytes(), c.password.as_slice())));
+        let to_fence = self.pools.get(usize::from(connection.pool)).map(|p| p.left_behind.clone());
+        connection.greet(
+            credentials.map(|c| (c.user.as_bytes(), c.password.as_slice())),
+            to_fence.unwrap_or_default(),
+        );
         self.touch(index);
     }
 
@@ -288,17 +292,18 @@ impl Worker {
 
     fn handshake_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        let Phase::Handshaking(handshake) = &mut connection.phase else { return };
         if kind == Kind::Push {
             return;
         }
-        match handshake.reply(reply) {
-            HandshakeStep::More => {}
-            HandshakeStep::Ready => {
-                let identity = std::mem::take(&mut handshake.identity);
-                self.handshake_done(index, identity);
+        match connection.greeted(reply) {
+            None => {}
+            Some(HandshakeStep::More) => {
+                if !connection.output().is_empty() {
+                    self.touch(index);
+                }
             }
-            HandshakeStep::Refused(error) => {
+            Some(HandshakeStep::Ready) => self.handshake_done(index),
+            Some(HandshakeStep::Refused(error)) => {
                 let pool = usize::from(connection.pool);
                 if let Some(node) = self.pools.get_mut(pool)
                     && !std::mem::replace(&mut node.refusal_logged, true)
@@ -310,10 +315,13 @@ impl Worker {
         }
     }
 
-    fn handshake_done(&mut self, index: u32, identity: crate::node::Identity) {
+    fn handshake_done(&mut self, index: u32) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let pool = connection.pool;
+        let Phase::Handshaking(handshake) = &mut connection.phase else { return };
+        let identity = std::mem::take(&mut handshake.identity);
+        let fence = handshake.fence;
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         if identity.node_id.as_deref().is_some_and(|id| id != node.id.as_str()) {
             tracing::warn!(
@@ -323,6 +331,21 @@ impl Worker {
             return self.drop_connection(index, true);
         }
         connection.ready(identity, now);
+        if !node.left_behind.is_empty() {
+            // Killed, or of a process that is no more; one that may not be killed is not asked
+            // for again.
+            node.left_behind.clear();
+            let counter =
+                if fence.refused { &self.cells.fences_refused } else { &self.cells.fences_done };
+            counter.add(1);
+            if fence.refused && !std::mem::replace(&mut node.fence_logged, true) {
+                tracing::warn!(
+                    node = %node.endpoint,
+                    "the node does not permit CLIENT KILL: requests of a lost connection may still \
+                     be executed there, behind later ones"
+                );
+            }
+        }
         if let Gate::Closed { trying: false, next_try } = &mut node.gate {
             *next_try = now; // it is there: those that wait may try at once
         }
@@ -386,6 +409,11 @@ impl Worker {
             }
         }
         self.outbox.wish(WishReason::ConnectionLost);
+        if let Some(fenced) = connection.left_behind()
+            && let Some(node) = self.pools.get_mut(usize::from(pool))
+        {
+            node.leave_behind(fenced);
+        }
         let large = (connection.stream == Stream::Flowing).then(|| connection.head_client());
         let waited = connection.stream == Stream::Waiting;
         self.forget_connection(index, &connection);

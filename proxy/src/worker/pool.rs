@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lots::Lot;
 use crate::metrics::NodeCells;
-use crate::node::Backoff;
+use crate::node::{Backoff, Fenced};
 use crate::time::Moment;
 use crate::topology::{Endpoint, NodeId};
 
@@ -46,6 +46,11 @@ pub(super) struct Pool {
     pub(super) backoff: Backoff,
     /// Requests that wait for it.
     pub(super) lot: Lot,
+    /// Lost connections of which its process may still hold requests: killed before the next
+    /// connection is used (the fence).
+    pub(super) left_behind: Vec<Fenced>,
+    /// That it did not permit that was logged.
+    pub(super) fence_logged: bool,
     /// That it does not let us in was logged: once is enough until it does.
     pub(super) refusal_logged: bool,
     /// What is counted about it.
@@ -53,6 +58,10 @@ pub(super) struct Pool {
     /// Why it was last found away or not serving, in words.
     pub(super) trouble: &'static str,
 }
+
+/// Lost connections remembered for one node; of more than these the oldest is forgotten. One a
+/// dial is lost at most, and each successful dial clears them.
+const LEFT_BEHIND_MAX: usize = 64;
 
 impl Pool {
     pub(super) fn new(id: NodeId, endpoint: Endpoint, cells: Arc<NodeCells>) -> Pool {
@@ -67,6 +76,8 @@ impl Pool {
             gate: Gate::Open,
             backoff: Backoff::default(),
             lot: Lot::default(),
+            left_behind: Vec::new(),
+            fence_logged: false,
             refusal_logged: false,
             cells,
             trouble: "",
@@ -84,6 +95,14 @@ impl Pool {
     pub(super) fn close_gate(&mut self, trouble: &'static str, now: Moment, delay: Duration) {
         self.trouble = trouble;
         self.gate = Gate::Closed { next_try: now + delay, trying: false };
+    }
+
+    /// A connection was lost with requests that its process may still hold.
+    pub(super) fn leave_behind(&mut self, fenced: Fenced) {
+        if self.left_behind.len() == LEFT_BEHIND_MAX {
+            self.left_behind.remove(0);
+        }
+        self.left_behind.push(fenced);
     }
 
     /// Nothing holds it any more: no connection, nobody waits, the topology does not list it.

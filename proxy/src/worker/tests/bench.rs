@@ -38,6 +38,8 @@ pub(super) struct Bench {
     pub(super) received: BTreeMap<u32, Vec<u8>>,
     pub(super) closed: Vec<u32>,
     pub(super) wishes: Vec<WishReason>,
+    /// What nodes were told to kill.
+    pub(super) killed: Vec<String>,
     /// Ports at which nobody answers.
     pub(super) dead: Vec<u16>,
     /// Dials are left open until [`Bench::open`].
@@ -138,6 +140,7 @@ impl Bench {
             received: BTreeMap::new(),
             closed: Vec::new(),
             wishes: Vec::new(),
+            killed: Vec::new(),
             dead: Vec::new(),
             slow_dials: false,
             dials: BTreeMap::new(),
@@ -317,6 +320,10 @@ impl Bench {
             let reply = match words.as_str() {
                 "CLIENT ID" => Some(format!(":{index}\r\n")),
                 "CLUSTER MYID" => Some(format!("$40\r\n{}\r\n", node_id(port))),
+                kill if kill.starts_with("CLIENT KILL ID ") => {
+                    self.killed.push(kill.to_owned());
+                    Some(":1\r\n".to_owned())
+                }
                 "INFO server" => Some("$12\r\nrun_id:abc\r\n\r\n".to_owned()),
                 _ => None,
             };

@@ -34,6 +34,30 @@ fn a_lost_connection_separates_what_was_handed_over_from_what_was_not() {
 }
 
 #[test]
+fn what_is_left_of_a_lost_connection_is_killed_before_the_next_request_goes_out() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let lost = bench.wires_of(1)[0];
+    bench.send(client, &format!("INCR {key}"));
+    bench.kill(1, false);
+    bench.send(client, &format!("GET {key}"));
+    bench.advance(Duration::from_millis(10));
+    // The bench numbers connections at a node by their index here.
+    assert_eq!(bench.killed, [format!("CLIENT KILL ID {lost}")]);
+    assert_eq!(bench.at(1), [format!("GET {key}")]);
+    assert_eq!(bench.cells.fences_done.get(), 1);
+    // Once is enough, and a connection that was lost with nothing on it leaves nothing behind.
+    bench.answer(1, "$1\r\n1");
+    bench.advance(Duration::from_secs(2));
+    bench.kill(1, false);
+    bench.send(client, &format!("GET {key}"));
+    bench.advance(Duration::from_millis(10));
+    assert_eq!(bench.at(1), [format!("GET {key}")]);
+    assert_eq!(bench.killed.len(), 1);
+}
+
+#[test]
 fn a_read_that_was_handed_over_is_sent_again() {
     let mut bench = Bench::new();
     let client = bench.client();
