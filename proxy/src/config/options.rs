@@ -11,6 +11,7 @@ use super::address::{Address, HostPort, Mapped, Mapping};
 use super::declaration::{Row, Way, declare_options};
 use super::forms::*;
 use super::logging::{Directives, LogFormat};
+use super::parts::ClientOrder;
 use super::secret::{Password, Secret};
 
 const HOUR: Duration = secs(3600);
@@ -67,7 +68,14 @@ declare_options! {
 
         /// Most requests of one client that are under way at once. When there are so many, its
         /// socket is not read until one is answered.
-        client_requests_max: usize = "1024", Count(1..=1_000_000);
+        client_requests_max: usize = "1024", Count(1..=65_535);
+
+        /// What a client may send behind a write that is not answered. "pipelined": anything, as
+        /// on a server; when a connection to a node is lost, what was on it may be lost in part.
+        /// "strict": nothing but reads to the same slot, so that a client's writes to a slot are
+        /// executed in the order in which it sent them, whatever fails; it costs pipelines of
+        /// writes to one slot a round trip each.
+        client_order: ClientOrder = "pipelined", Choice(&[("pipelined", ClientOrder::Pipelined), ("strict", ClientOrder::Strict)]);
 
         /// Most reply bytes that may wait for one client. One that does not read its replies is
         /// closed above this.

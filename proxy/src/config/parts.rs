@@ -13,6 +13,15 @@ use crate::resp::request::Limits;
 use crate::topology::{AddressMap, Endpoint};
 use crate::{server, worker};
 
+/// What a client may send behind a write that is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientOrder {
+    /// Anything.
+    Pipelined,
+    /// Nothing but reads to the same slot.
+    Strict,
+}
+
 /// The settings of the process.
 ///
 /// # Errors
@@ -44,6 +53,7 @@ fn worker_settings(config: &Config) -> worker::Settings {
             ..Limits::default()
         },
         requests_max: u16::try_from(config.client_requests_max).unwrap_or(u16::MAX),
+        strict_order: config.client_order == ClientOrder::Strict,
         output_max: config.client_output_max,
         large_request: config.large_request,
         large_requests_max_bytes: share(config.large_requests_max_bytes).max(config.bulk_max),

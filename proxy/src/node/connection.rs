@@ -369,6 +369,7 @@ mod tests {
             hops: 0,
             replayable: false,
             forgeable: false,
+            strict: false,
             diverted: false,
             trial: Trial::No,
         }

@@ -40,6 +40,8 @@ pub struct Ticket {
     pub replayable: bool,
     /// It runs code of a client: its errors are not believed without need.
     pub forgeable: bool,
+    /// It is a write of a client whose writes to a slot go one at a time.
+    pub strict: bool,
     /// It left the straight way (rejected, lost, parked): its client may not send anything
     /// further to this slot before it is settled.
     pub diverted: bool,

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use crate::slot::Slot;
+
 /// Held replies are moved together when at least this much of their memory is dead.
 const COMPACT_BYTES: usize = 64 * 1024;
 
@@ -33,6 +35,8 @@ pub struct Flow {
     /// Bytes that were read and not understood yet: the beginning of a request, or what came
     /// while the client had to wait.
     pub input: Vec<u8>,
+    /// Slots with an unanswered write, where those go one at a time.
+    pub writes: Vec<Slot>,
     ring: VecDeque<Entry>,
     /// The number of the request at the front of the ring. It only grows, and stays when the
     /// flow goes from client to client.
@@ -215,6 +219,7 @@ impl Flow {
         self.ring.clear();
         self.held_live = 0;
         self.written = 0;
+        self.writes = Vec::new();
         for buffer in [&mut self.input, &mut self.held, &mut self.out] {
             buffer.clear();
             buffer.shrink_to(keep);

@@ -112,6 +112,18 @@ impl Worker {
         }
         let Some(flow) = &mut session.flow else { return Step::Taken };
         let class = command::class(row, args);
+        let mut strict = false;
+        if self.settings.strict_order
+            && class != Class::R
+            && let Some(slot) = slot
+        {
+            if flow.writes.contains(&slot) {
+                session.blocked = true;
+                return Step::Later;
+            }
+            flow.writes.push(slot);
+            strict = true;
+        }
         let ticket = Ticket {
             client: ClientKey { index, generation: session.generation },
             sequence: flow.push(),
@@ -124,6 +136,7 @@ impl Worker {
             hops: 0,
             replayable: class == Class::R,
             forgeable: row.may_forge_errors(),
+            strict,
             diverted: false,
             trial: Trial::No,
         };

@@ -15,6 +15,8 @@ pub struct Settings {
     pub requests_max: u16,
     /// Bytes of requests that one client may have in flight (a single larger one goes alone).
     pub request_bytes_max: usize,
+    /// One client has at most one unanswered write to a slot.
+    pub strict_order: bool,
     /// A client with more bytes of replies waiting for it gets no further request through.
     pub output_pause: usize,
     /// A client with more bytes of replies waiting for it is closed.
@@ -49,6 +51,7 @@ impl Default for Settings {
             limits: Limits::default(),
             requests_max: 1024,
             request_bytes_max: 4 * 1024 * 1024,
+            strict_order: false,
             output_pause: 1024 * 1024,
             output_max: 64 * 1024 * 1024,
             large_request: 1024 * 1024,

@@ -168,6 +168,12 @@ impl Clients {
     pub(super) fn after_settling(&mut self, ticket: &Ticket) {
         let Some(session) = self.table.get_mut(ticket.client.index as usize) else { return };
         session.in_flight_bytes = session.in_flight_bytes.saturating_sub(ticket.len as usize);
+        if ticket.strict
+            && let Some(flow) = &mut session.flow
+            && let Some(at) = flow.writes.iter().position(|&slot| Some(slot) == ticket.slot)
+        {
+            flow.writes.swap_remove(at);
+        }
         if ticket.diverted
             && let Some(next) = session.undivert(ticket.slot, ticket.arrival)
         {
