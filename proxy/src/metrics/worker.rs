@@ -120,6 +120,8 @@ cells! {
         }
         Counter "slotway_unknown_results_total"
             "Requests whose reply was lost and that could not be sent again." { unknown_results }
+        Counter "slotway_suspects_total"
+            "Times a node answered nothing at all while requests waited for it." { suspects }
         Counter "slotway_fences_total"
             "New node connections before which what was left of lost ones had to be killed." {
             fences_done (result = "done"),

@@ -34,6 +34,8 @@ pub enum Kind {
     Shared,
     /// One request at a time, because of its size.
     Dedicated,
+    /// Nobody: it is there to see whether the node answers a greeting.
+    Probe,
 }
 
 /// What one reply is expected for.
@@ -43,6 +45,11 @@ pub enum Expected {
     Request(Ticket),
     /// The `ASKING` that went before one.
     Asking,
+    /// A request that was settled without it: its reply is dropped if it comes after all.
+    Abandoned {
+        /// Length of the request's bytes.
+        len: u32,
+    },
 }
 
 /// How the reply that is being read now travels on.
@@ -91,6 +98,13 @@ pub struct Connection {
     pub partial: Vec<u8>,
     /// What was read while reading was to pause: not looked at yet.
     pub unread: Vec<u8>,
+    /// Its node answers nothing at all while requests are on it, not even a new connection's
+    /// greeting. Nothing is written on it any more.
+    pub suspect: bool,
+    /// When something was last read from it, or handed over after a time without any request.
+    pub heard: Moment,
+    /// When the dial began.
+    pub dialed_at: Moment,
     /// When the socket was open.
     pub connected_since: Moment,
     /// When the handshake was over.
@@ -131,6 +145,9 @@ impl Connection {
             scanner: Scanner::default(),
             partial: Vec::new(),
             unread: Vec::new(),
+            dialed_at: now,
+            suspect: false,
+            heard: now,
             connected_since: now,
             ready_since: now,
             queue: VecDeque::new(),
@@ -214,9 +231,14 @@ impl Connection {
 
     /// The kernel accepted this many bytes of [`Connection::output`].
     #[inline]
-    pub fn wrote(&mut self, len: usize) {
+    pub fn wrote(&mut self, len: usize, now: Moment) {
         match self.phase {
-            Phase::Ready => self.sent += len,
+            Phase::Ready => {
+                if self.sent == self.answered {
+                    self.heard = now;
+                }
+                self.sent += len;
+            }
             Phase::Handshaking(_) => self.greeting_sent += len,
             Phase::Dialing => {}
         }
@@ -314,8 +336,53 @@ impl Connection {
     pub fn tickets_mut(&mut self) -> impl Iterator<Item = &mut Ticket> {
         self.queue.iter_mut().filter_map(|expected| match expected {
             Expected::Request(ticket) => Some(ticket),
-            Expected::Asking => None,
+            Expected::Asking | Expected::Abandoned { .. } => None,
         })
+    }
+
+    /// Requests were handed over that are not answered.
+    #[inline]
+    pub fn awaits_replies(&self) -> bool {
+        self.sent > self.answered
+    }
+
+    /// Takes back the requests of which the last byte was not handed over, with their bytes.
+    /// Nothing may be written on the connection after this: it may end in half a request.
+    pub fn take_unsent(&mut self) -> Vec<(Ticket, Vec<u8>)> {
+        let mut taken = Vec::new();
+        let mut end = self.buffer.len();
+        while let Some(last) = self.queue.back()
+            && end > self.sent
+        {
+            let start = end - last.len();
+            if let Some(Expected::Request(ticket)) = self.queue.pop_back() {
+                taken.push((ticket, self.buffer[start..end].to_vec()));
+            }
+            end = start;
+        }
+        self.buffer.truncate(self.sent);
+        taken.reverse();
+        taken
+    }
+
+    /// Takes the requests that `pick` chooses out of the queue, with their bytes; their replies
+    /// are dropped if they come.
+    pub fn abandon(&mut self, pick: impl Fn(&Ticket) -> bool) -> Vec<(Ticket, Vec<u8>)> {
+        let mut taken = Vec::new();
+        let mut start = self.answered;
+        for expected in &mut self.queue {
+            let end = start + expected.len();
+            if let Expected::Request(ticket) = expected
+                && pick(ticket)
+            {
+                let abandoned = Expected::Abandoned { len: ticket.len };
+                if let Expected::Request(ticket) = std::mem::replace(expected, abandoned) {
+                    taken.push((ticket, self.buffer[start..end].to_vec()));
+                }
+            }
+            start = end;
+        }
+        taken
     }
 
     /// The connection is no more: what was on it, told apart by what was handed over.
@@ -347,6 +414,7 @@ impl Expected {
         match self {
             Expected::Request(ticket) => ticket.len as usize,
             Expected::Asking => ASKING.len(),
+            Expected::Abandoned { len } => *len as usize,
         }
     }
 }
@@ -395,7 +463,7 @@ mod tests {
             for n in 0..3 {
                 connection.push(ticket(n, b"four"), b"four");
             }
-            connection.wrote(handed_over);
+            connection.wrote(handed_over, Moment::default());
             let lost = connection.lose();
             let whole: Vec<bool> = lost.requests.iter().map(|(_, _, whole)| *whole).collect();
             let expected: Vec<bool> = (1..=3).map(|n| n * 4 <= handed_over).collect();
@@ -409,9 +477,9 @@ mod tests {
         let mut connection = open();
         assert!(connection.head().is_none());
         connection.push(ticket(1, b"four"), b"four");
-        connection.wrote(3);
+        connection.wrote(3, Moment::default());
         assert!(connection.head().is_none());
-        connection.wrote(1);
+        connection.wrote(1, Moment::default());
         assert!(connection.head().is_some());
         assert_eq!(sequence(connection.pop()), 1);
         assert!(connection.is_idle());
@@ -424,7 +492,7 @@ mod tests {
         for (n, frame) in frames.iter().enumerate() {
             connection.push(ticket(n as u32, frame), frame);
         }
-        connection.wrote(150_000);
+        connection.wrote(150_000, Moment::default());
         for (n, frame) in frames.iter().take(1500).enumerate() {
             assert_eq!(connection.head_frame(), frame);
             assert_eq!(sequence(connection.pop()), n as u32);
@@ -440,7 +508,7 @@ mod tests {
         connection.push(ticket(1, b"four"), b"four");
         connection.push_asking(ticket(2, b"five!"), b"five!");
         assert_eq!(connection.output(), b"four*1\r\n$6\r\nASKING\r\nfive!");
-        connection.wrote(connection.output().len());
+        connection.wrote(connection.output().len(), Moment::default());
         assert_eq!(sequence(connection.pop()), 1);
         assert!(matches!(connection.pop(), Some(Expected::Asking)));
         assert_eq!(connection.head_frame(), b"five!");
@@ -455,10 +523,46 @@ mod tests {
         connection.greet(None, Vec::new());
         let greeting = connection.output().len();
         assert!(connection.output().starts_with(b"*2\r\n$6\r\nCLIENT"));
-        connection.wrote(greeting);
+        connection.wrote(greeting, Moment::default());
         assert!(connection.output().is_empty());
         connection.ready(Identity::default(), Moment::default());
         assert_eq!(connection.output(), b"four");
         assert_eq!(connection.lose().requests.len(), 1);
+    }
+
+    #[test]
+    fn unsent_requests_are_taken_back_and_a_half_one_is_not_finished() {
+        for sent in 0..=12 {
+            let mut connection = open();
+            for n in 0..3 {
+                connection.push(ticket(n, b"four"), b"four");
+            }
+            connection.wrote(sent, Moment::default());
+            let taken = connection.take_unsent();
+            let expected: Vec<u32> = (0..3).filter(|n| (n + 1) * 4 > sent as u32).collect();
+            assert_eq!(taken.iter().map(|(t, _)| t.sequence).collect::<Vec<_>>(), expected);
+            assert!(taken.iter().all(|(_, frame)| frame == b"four"));
+            assert!(connection.output().is_empty());
+            for n in 0..3 - expected.len() as u32 {
+                assert_eq!(sequence(connection.pop()), n);
+            }
+            assert!(connection.is_idle());
+        }
+    }
+
+    #[test]
+    fn the_reply_to_an_abandoned_request_has_its_place() {
+        let mut connection = open();
+        for n in 0..3 {
+            connection.push(ticket(n, b"four"), b"four");
+        }
+        connection.wrote(12, Moment::default());
+        let taken = connection.abandon(|ticket| ticket.sequence == 1);
+        assert_eq!(taken.len(), 1);
+        assert_eq!(sequence(connection.pop()), 0);
+        assert!(matches!(connection.head(), Some(Expected::Abandoned { len: 4 })));
+        connection.pop();
+        assert_eq!(connection.head_frame(), b"four");
+        assert_eq!(sequence(connection.pop()), 2);
     }
 }

@@ -98,7 +98,7 @@ impl Worker {
         if let Some(node) = self.pools.get_mut(usize::from(pool)) {
             match kind {
                 Kind::Shared => node.shared = Some(index),
-                Kind::Dedicated => node.extra.push(index),
+                Kind::Dedicated | Kind::Probe => node.extra.push(index),
             }
             node.cells.connections.add(1);
             node.cells.dials.add(1);

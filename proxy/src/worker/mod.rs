@@ -15,11 +15,14 @@
 
 mod clients;
 mod dispatch;
+mod greeting;
+mod health;
 mod large;
 mod lots;
 mod nodes;
 mod outbox;
 mod pool;
+mod rejections;
 mod requests;
 mod settings;
 mod settle;
@@ -209,6 +212,7 @@ impl Worker {
         self.now = now;
         self.clients.shrink();
         self.end_slow_handshakes();
+        self.watch_health();
         for (index, node) in &self.pools {
             let in_flight: usize = self
                 .connections

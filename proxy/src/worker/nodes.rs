@@ -5,20 +5,13 @@ use std::time::Duration;
 use super::pool::Gate;
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Expected, HandshakeStep, Phase, Stream, Ticket, Trial};
+use crate::node::{Expected, Kind as Use, Phase, Stream, Ticket, Trial};
 use crate::resp::reply::{Kind, Progress};
-use crate::routing::{
-    Outcome as Fate, Place, Rejection, Situation, Verdict, outcome_of_error, verdict,
-};
 use crate::time::Moment;
-use crate::topology::Redirect;
 
 /// A connection that breaks earlier than this after its handshake counts as a failed dial: a
 /// node that accepts and closes must not be dialed as fast as it does so.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
-
-/// A request is sent around at most so often before it waits.
-const HOPS_MAX: u8 = 4;
 
 impl Worker {
     /// The driver has opened this connection.
@@ -47,7 +40,7 @@ impl Worker {
     pub fn node_wrote(&mut self, index: u32, len: usize) {
         self.cells.node_bytes_out.add(len as u64);
         if let Some(connection) = self.connections.get_mut(index as usize) {
-            connection.wrote(len);
+            connection.wrote(len, self.now);
         }
     }
 
@@ -61,6 +54,12 @@ impl Worker {
     pub fn node_bytes(&mut self, index: u32, bytes: &[u8], now: Moment) {
         self.now = now;
         self.cells.node_bytes_in.add(bytes.len() as u64);
+        if let Some(connection) = self.connections.get_mut(index as usize) {
+            connection.heard = now;
+            if connection.suspect {
+                self.heard_again(index);
+            }
+        }
         self.read_replies(index, bytes);
     }
 
@@ -133,6 +132,11 @@ impl Worker {
             }
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
             Some(Expected::Asking) => drop(connection.pop()),
+            Some(Expected::Abandoned { .. }) => {
+                connection.pop();
+                self.cells.stale_replies_dropped.add(1);
+                self.after_extra(index);
+            }
             None => self.bad_node(index, "it sent a reply that nobody asked for"),
         }
     }
@@ -154,220 +158,6 @@ impl Worker {
         self.after_extra(index);
     }
 
-    /// An error: the client's, or the beginning of another attempt.
-    fn error_reply(&mut self, pool: u16, mut ticket: Ticket, frame: Vec<u8>, reply: &[u8]) {
-        let text = reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end();
-        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable);
-        let target = match fate {
-            Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, &to),
-            _ => None,
-        };
-        let tried =
-            target == Some(pool) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX;
-        let verdict = verdict(
-            &fate,
-            Situation {
-                replayable: ticket.replayable,
-                forgeable: ticket.forgeable,
-                target_known: target.is_some(),
-                target_tried: tried,
-            },
-        );
-        if let Fate::Rejected(rejection) = &fate {
-            self.note_rejection(pool, rejection, target);
-            self.count_resent(pool);
-        }
-        // Whatever is not a refusal of the node as a whole shows that the node is there.
-        let trial = ticket.trial;
-        let node_serves = !matches!(verdict, Verdict::Park(Place::Node));
-        if trial == Trial::Node {
-            ticket.trial = Trial::No;
-        }
-        match verdict {
-            Verdict::Deliver => {
-                self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
-                self.watch_output(&ticket);
-                self.trial_back(ticket.trial, pool, ticket.slot, true);
-            }
-            Verdict::Follow { asking } => {
-                self.cells.replays_rejected.add(1);
-                self.divert(&mut ticket);
-                ticket.hops += 1;
-                ticket.previous = pool;
-                match target {
-                    Some(target) => self.dispatch_to(target, ticket, frame, asking),
-                    None => self.dispatch(ticket, frame),
-                }
-            }
-            Verdict::Park(Place::Slot) => {
-                self.cells.replays_rejected.add(1);
-                self.park_at_slot("the slot is on its way to another node", ticket, frame);
-            }
-            Verdict::Park(Place::Node) => {
-                self.cells.replays_rejected.add(1);
-                self.shut_gate(pool, trouble(&fate));
-                self.park_at_node(pool, ticket, frame);
-            }
-            Verdict::Resend => self.dispatch(ticket, frame),
-            Verdict::GiveUp(_) => {
-                self.trial_back(ticket.trial, pool, ticket.slot, true);
-                self.give_up_unknown(&ticket, "its redirect leads nowhere new");
-            }
-        }
-        // Last, because those that it lets out came later than this one.
-        if trial == Trial::Node && node_serves {
-            self.open_gate(pool);
-        }
-    }
-
-    /// The pool of the node that a redirect names, if a view of a known node lists it.
-    fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
-        let from = &self.pools.get(usize::from(answered_by))?.endpoint;
-        let node = redirect.node(&self.topology, from)?;
-        self.pool_of(&self.topology.node(node).id)
-    }
-
-    /// Counts a rejection and learns from it.
-    fn note_rejection(&mut self, pool: u16, rejection: &Rejection<'_>, target: Option<u16>) {
-        let node = self.pools.get(usize::from(pool));
-        let cells = &self.cells;
-        match rejection {
-            Rejection::Moved(to) => {
-                cells.redirects_moved.add(1);
-                if let Some(node) = node {
-                    node.cells.moved.add(1);
-                }
-                match target {
-                    Some(target) if self.routes[to.slot.index()] == target => {}
-                    Some(target) => {
-                        self.routes[to.slot.index()] = target;
-                        self.divert_in_flight(|slot| slot == to.slot);
-                        self.outbox.wish(WishReason::Moved);
-                    }
-                    None => self.outbox.wish(WishReason::UnknownNode),
-                }
-            }
-            Rejection::Ask(_) => {
-                cells.redirects_ask.add(1);
-                if let Some(node) = node {
-                    node.cells.ask.add(1);
-                }
-                if target.is_none() {
-                    self.outbox.wish(WishReason::UnknownNode);
-                }
-            }
-            Rejection::TryAgain => {
-                cells.redirects_tryagain.add(1);
-                if let Some(node) = node {
-                    node.cells.tryagain.add(1);
-                }
-            }
-            Rejection::SlotNotServed => {
-                cells.redirects_clusterdown.add(1);
-                self.outbox.wish(WishReason::NoOwner);
-            }
-            Rejection::ClusterDown => {
-                cells.redirects_clusterdown.add(1);
-                self.outbox.wish(WishReason::NotServing);
-            }
-            Rejection::Loading => {
-                cells.redirects_loading.add(1);
-                self.outbox.wish(WishReason::NotServing);
-            }
-            Rejection::MasterDown => {
-                cells.redirects_masterdown.add(1);
-                self.outbox.wish(WishReason::NotServing);
-            }
-            Rejection::ReadOnly => {
-                cells.redirects_readonly.add(1);
-                self.outbox.wish(WishReason::NotServing);
-            }
-            Rejection::NoAuth => {
-                // The handshake is repeated on a new connection; this one only finishes.
-                self.retire_shared(pool);
-                self.retire_extra(pool);
-            }
-        }
-    }
-
-    fn handshake_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
-        let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        if kind == Kind::Push {
-            return;
-        }
-        match connection.greeted(reply) {
-            None => {}
-            Some(HandshakeStep::More) => {
-                if !connection.output().is_empty() {
-                    self.touch(index);
-                }
-            }
-            Some(HandshakeStep::Ready) => self.handshake_done(index),
-            Some(HandshakeStep::Refused(error)) => {
-                let pool = usize::from(connection.pool);
-                if let Some(node) = self.pools.get_mut(pool)
-                    && !std::mem::replace(&mut node.refusal_logged, true)
-                {
-                    tracing::warn!(node = %node.endpoint, %error, "the node does not let us in");
-                }
-                self.drop_connection(index, true);
-            }
-        }
-    }
-
-    fn handshake_done(&mut self, index: u32) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        let pool = connection.pool;
-        let Phase::Handshaking(handshake) = &mut connection.phase else { return };
-        let identity = std::mem::take(&mut handshake.identity);
-        let fence = handshake.fence;
-        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
-        if identity.node_id.as_deref().is_some_and(|id| id != node.id.as_str()) {
-            tracing::warn!(
-                node = %node.endpoint, expected = %node.id, found = ?identity.node_id,
-                "another node answers at this address"
-            );
-            return self.drop_connection(index, true);
-        }
-        connection.ready(identity, now);
-        if !node.left_behind.is_empty() {
-            // Killed, or of a process that is no more; one that may not be killed is not asked
-            // for again.
-            node.left_behind.clear();
-            let counter =
-                if fence.refused { &self.cells.fences_refused } else { &self.cells.fences_done };
-            counter.add(1);
-            if fence.refused && !std::mem::replace(&mut node.fence_logged, true) {
-                tracing::warn!(
-                    node = %node.endpoint,
-                    "the node does not permit CLIENT KILL: requests of a lost connection may still \
-                     be executed there, behind later ones"
-                );
-            }
-        }
-        if let Gate::Closed { trying: false, next_try } = &mut node.gate {
-            *next_try = now; // it is there: those that wait may try at once
-        }
-        self.touch(index);
-        self.tick_parking();
-    }
-
-    /// Closes connections whose node accepted and then did not answer the greeting.
-    pub(super) fn end_slow_handshakes(&mut self) {
-        let (now, timeout) = (self.now, self.settings.handshake_timeout);
-        let slow: Vec<u32> = self
-            .connections
-            .iter()
-            .filter(|(_, c)| matches!(c.phase, Phase::Handshaking(_)))
-            .filter(|(_, c)| c.connected_since + timeout <= now)
-            .map(|(index, _)| index as u32)
-            .collect();
-        for index in slow {
-            self.drop_connection(index, true);
-        }
-    }
-
     /// The connection could not be opened, or broke, or the node closed it.
     pub fn node_lost(&mut self, index: u32, now: Moment) {
         self.now = now;
@@ -387,9 +177,12 @@ impl Worker {
 
     /// Takes a broken connection away and settles what was on it by what is known of each
     /// request. `close` tells the driver to close the socket, which it has not done itself.
-    fn drop_connection(&mut self, index: u32, close: bool) {
+    pub(super) fn drop_connection(&mut self, index: u32, close: bool) {
         let Some(connection) = self.connections.try_remove(index as usize) else { return };
         let pool = connection.pool;
+        if connection.kind == Use::Probe {
+            return self.probe_failed(index, &connection, close);
+        }
         let ready = matches!(connection.phase, Phase::Ready);
         let short = self.now.since(connection.ready_since) < SHORT_LIFE;
         if close {
@@ -495,24 +288,12 @@ impl Worker {
 
     /// A client whose output grew past its bound does not read: it is closed.
     #[inline]
-    fn watch_output(&mut self, ticket: &Ticket) {
+    pub(super) fn watch_output(&mut self, ticket: &Ticket) {
         let max = self.settings.output_max;
         if let Some(session) = self.clients.find(ticket.client)
             && session.flow.as_ref().is_some_and(|flow| flow.reply_bytes() > max)
         {
             self.close_slow(ticket.client.index);
         }
-    }
-}
-
-/// What a rejection says about the node, in words.
-fn trouble(fate: &Fate<'_>) -> &'static str {
-    match fate {
-        Fate::Rejected(Rejection::ClusterDown) => "its node says that the cluster is down",
-        Fate::Rejected(Rejection::Loading) => "its node is loading its data",
-        Fate::Rejected(Rejection::MasterDown) => "its node has lost its primary",
-        Fate::Rejected(Rejection::ReadOnly) => "its node was demoted",
-        Fate::Rejected(Rejection::NoAuth) => "its node does not know who slotway is",
-        _ => "its node does not serve",
     }
 }

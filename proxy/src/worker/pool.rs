@@ -46,6 +46,8 @@ pub(super) struct Pool {
     pub(super) backoff: Backoff,
     /// Requests that wait for it.
     pub(super) lot: Lot,
+    /// The connection that finds out whether it answers at all.
+    pub(super) probe: Option<u32>,
     /// Lost connections of which its process may still hold requests: killed before the next
     /// connection is used (the fence).
     pub(super) left_behind: Vec<Fenced>,
@@ -76,6 +78,7 @@ impl Pool {
             gate: Gate::Open,
             backoff: Backoff::default(),
             lot: Lot::default(),
+            probe: None,
             left_behind: Vec::new(),
             fence_logged: false,
             refusal_logged: false,
@@ -103,6 +106,13 @@ impl Pool {
             self.left_behind.remove(0);
         }
         self.left_behind.push(fenced);
+    }
+
+    /// It may serve again: the next one tries at once.
+    pub(super) fn try_soon(&mut self, now: Moment) {
+        if let Gate::Closed { next_try, trying: false } = &mut self.gate {
+            *next_try = now;
+        }
     }
 
     /// Nothing holds it any more: no connection, nobody waits, the topology does not list it.

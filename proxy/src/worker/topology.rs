@@ -42,6 +42,7 @@ impl Worker {
         for index in gone.chain(moved_away).collect::<Vec<_>>() {
             self.leave_node(index);
         }
+        self.abandon_superseded();
         self.reroute_parked();
     }
 

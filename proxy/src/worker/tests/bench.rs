@@ -42,6 +42,8 @@ pub(super) struct Bench {
     pub(super) killed: Vec<String>,
     /// Ports at which nobody answers.
     pub(super) dead: Vec<u16>,
+    /// Ports whose process takes bytes and does nothing.
+    pub(super) frozen: Vec<u16>,
     /// Dials are left open until [`Bench::open`].
     pub(super) slow_dials: bool,
     /// How many dials there were, by port.
@@ -142,6 +144,7 @@ impl Bench {
             wishes: Vec::new(),
             killed: Vec::new(),
             dead: Vec::new(),
+            frozen: Vec::new(),
             slow_dials: false,
             dials: BTreeMap::new(),
         }
@@ -315,6 +318,38 @@ impl Bench {
         }
         self.worker.node_wrote(index, output.len());
         wire.input.extend_from_slice(&output);
+        if !self.frozen.contains(&wire.port) {
+            self.serve(index);
+        }
+    }
+
+    /// The process of this node does not run any more, or runs again.
+    pub(super) fn freeze(&mut self, port: u16) {
+        self.frozen.push(port);
+    }
+
+    pub(super) fn thaw(&mut self, port: u16) {
+        self.frozen.retain(|&frozen| frozen != port);
+        for wire in self.wires_of(port) {
+            self.serve(wire);
+        }
+        self.turn();
+    }
+
+    /// Time passes and the driver does its housekeeping.
+    pub(super) fn live(&mut self, how_long: Duration) {
+        let step = Duration::from_millis(500);
+        for _ in 0..how_long.as_millis() / step.as_millis() {
+            self.advance(step);
+            self.worker.housekeeping(self.now);
+            self.turn();
+        }
+    }
+
+    /// What a node does with what it has read: it answers greetings and keeps the rest for the
+    /// test.
+    fn serve(&mut self, index: u32) {
+        let Some(wire) = self.wires.get_mut(&index) else { return };
         let port = wire.port;
         for words in take_requests(&mut wire.input) {
             let reply = match words.as_str() {

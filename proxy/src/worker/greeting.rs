@@ -1,0 +1,86 @@
+//! The greeting on a new node connection, until requests may go out on it.
+
+use super::Worker;
+use crate::node::{HandshakeStep, Phase};
+use crate::resp::reply::Kind;
+
+impl Worker {
+    pub(super) fn handshake_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if kind == Kind::Push {
+            return;
+        }
+        match connection.greeted(reply) {
+            None => {}
+            Some(HandshakeStep::More) if connection.output().is_empty() => {}
+            Some(HandshakeStep::More) => self.touch(index),
+            // Whatever a probe is answered, it is an answer.
+            Some(HandshakeStep::Ready | HandshakeStep::Refused(_))
+                if connection.kind == crate::node::Kind::Probe =>
+            {
+                self.probe_answered(index);
+            }
+            Some(HandshakeStep::Ready) => self.handshake_done(index),
+            Some(HandshakeStep::Refused(error)) => {
+                let pool = usize::from(connection.pool);
+                if let Some(node) = self.pools.get_mut(pool)
+                    && !std::mem::replace(&mut node.refusal_logged, true)
+                {
+                    tracing::warn!(node = %node.endpoint, %error, "the node does not let us in");
+                }
+                self.drop_connection(index, true);
+            }
+        }
+    }
+
+    fn handshake_done(&mut self, index: u32) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let pool = connection.pool;
+        let Phase::Handshaking(handshake) = &mut connection.phase else { return };
+        let identity = std::mem::take(&mut handshake.identity);
+        let fence = handshake.fence;
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        if identity.node_id.as_deref().is_some_and(|id| id != node.id.as_str()) {
+            tracing::warn!(
+                node = %node.endpoint, expected = %node.id, found = ?identity.node_id,
+                "another node answers at this address"
+            );
+            return self.drop_connection(index, true);
+        }
+        connection.ready(identity, now);
+        if !node.left_behind.is_empty() {
+            // Killed, or of a process that is no more; one that may not be killed is not asked
+            // for again.
+            node.left_behind.clear();
+            let counter =
+                if fence.refused { &self.cells.fences_refused } else { &self.cells.fences_done };
+            counter.add(1);
+            if fence.refused && !std::mem::replace(&mut node.fence_logged, true) {
+                tracing::warn!(
+                    node = %node.endpoint,
+                    "the node does not permit CLIENT KILL: requests of a lost connection may still \
+                     be executed there, behind later ones"
+                );
+            }
+        }
+        node.try_soon(now);
+        self.touch(index);
+        self.tick_parking();
+    }
+
+    /// Closes connections whose node accepted and then did not answer the greeting.
+    pub(super) fn end_slow_handshakes(&mut self) {
+        let (now, timeout) = (self.now, self.settings.handshake_timeout);
+        let slow: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.phase, Phase::Handshaking(_)))
+            .filter(|(_, c)| c.connected_since + timeout <= now)
+            .map(|(index, _)| index as u32)
+            .collect();
+        for index in slow {
+            self.drop_connection(index, true);
+        }
+    }
+}

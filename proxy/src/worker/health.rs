@@ -1,0 +1,176 @@
+//! Nodes that are silent: frozen, cut off, or only slow.
+//!
+//! A connection on which requests wait and nothing comes is no proof: a script may run for long,
+//! writes may be paused. So a second connection is opened, and only if its greeting is not
+//! answered either is the node suspect (failure-masking contract, §5). Then nothing more is sent
+//! to it, what was not handed over goes another way, and what was waits: for the reply, for the
+//! failover, or for the deadline. A pause of a few seconds is masked entirely.
+
+use std::time::Duration;
+
+use super::Worker;
+use crate::node::{Connection, Kind, Phase, Stream, Ticket};
+use crate::slot::Slot;
+
+/// How long a connection may be silent before the node is asked on another one, and how long
+/// that one may be silent.
+const SILENCE: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// Looks for silent connections; called about twice a second.
+    pub(super) fn watch_health(&mut self) {
+        self.ask_silent_nodes();
+        self.judge_probes();
+        self.end_suspense();
+    }
+
+    fn ask_silent_nodes(&mut self) {
+        let now = self.now;
+        let silent: Vec<u16> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.phase, Phase::Ready) && !c.suspect && !c.read_paused)
+            .filter(|(_, c)| c.awaits_replies() && c.heard + SILENCE <= now)
+            .map(|(_, c)| c.pool)
+            .collect();
+        for pool in silent {
+            if self.pools.get(usize::from(pool)).is_some_and(|node| node.probe.is_none()) {
+                let probe = self.open(pool, Kind::Probe);
+                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+                    node.probe = Some(probe);
+                }
+            }
+        }
+    }
+
+    fn judge_probes(&mut self) {
+        let now = self.now;
+        let unanswered: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.kind == Kind::Probe && c.dialed_at + SILENCE <= now)
+            .map(|(index, _)| index as u32)
+            .collect();
+        for probe in unanswered {
+            self.drop_connection(probe, true);
+        }
+    }
+
+    /// The node lives: it is only slow with what it has.
+    pub(super) fn probe_answered(&mut self, probe: u32) {
+        let Some(connection) = self.close_connection(probe) else { return };
+        let pool = connection.pool;
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            node.probe = None;
+        }
+        for (_, connection) in &mut self.connections {
+            if connection.pool == pool {
+                connection.heard = self.now;
+            }
+        }
+    }
+
+    /// The node did not answer the probe, or could not be reached.
+    pub(super) fn probe_failed(&mut self, probe: u32, connection: &Connection, close: bool) {
+        let pool = connection.pool;
+        if close {
+            self.outbox.push(super::Action::CloseNode { connection: probe });
+        }
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            node.probe = None;
+        }
+        self.forget_connection(probe, connection);
+        let now = self.now;
+        let silent: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.pool == pool && matches!(c.phase, Phase::Ready) && !c.suspect)
+            .filter(|(_, c)| c.awaits_replies() && c.heard + SILENCE <= now)
+            .map(|(index, _)| index as u32)
+            .collect();
+        if !silent.is_empty() {
+            self.suspect(pool, &silent);
+        }
+    }
+
+    /// The node is suspect: nothing more goes to it before it answers a greeting.
+    fn suspect(&mut self, pool: u16, silent: &[u32]) {
+        self.cells.suspects.add(1);
+        self.outbox.wish(super::WishReason::ConnectionLost);
+        self.shut_gate(pool, "its node does not answer");
+        if let Some(node) = self.pools.get(usize::from(pool)) {
+            tracing::warn!(node = %node.endpoint, "the node does not answer; its requests wait");
+        }
+        let shared = self.pools.get(usize::from(pool)).and_then(|node| node.shared);
+        if shared.is_some_and(|shared| silent.contains(&shared)) {
+            self.retire_shared(pool);
+        }
+        let mut unsent = Vec::new();
+        for &index in silent {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            if connection.stream != Stream::Whole {
+                // In the middle of a large reply: nothing of it can be taken back or replaced.
+                self.drop_connection(index, true);
+                continue;
+            }
+            connection.suspect = true;
+            connection.retiring = true;
+            unsent.extend(connection.take_unsent());
+        }
+        for (ticket, frame) in unsent {
+            self.after_loss(pool, ticket, frame, false);
+        }
+    }
+
+    /// Something was read from a connection that was suspect: the node is back.
+    pub(super) fn heard_again(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        connection.suspect = false;
+        let pool = connection.pool;
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            tracing::info!(node = %node.endpoint, "the node answers again");
+            node.try_soon(self.now);
+        }
+    }
+
+    /// The map has changed: what waits for the reply of a suspect node that was replaced goes to
+    /// the new owner if it changes nothing, and is unknown for ever if it may have.
+    pub(super) fn abandon_superseded(&mut self) {
+        let routes = self.routes.clone();
+        let elsewhere = |pool: u16| {
+            move |ticket: &Ticket, routes: &[u16; Slot::COUNT]| {
+                ticket.slot.is_none_or(|slot| routes[slot.index()] != pool)
+            }
+        };
+        let suspects = self.suspects();
+        for (index, pool) in suspects {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let moved = elsewhere(pool);
+            for (ticket, frame) in connection.abandon(|ticket| moved(ticket, &routes)) {
+                if ticket.replayable {
+                    self.after_loss(pool, ticket, frame, true);
+                } else {
+                    self.give_up_unknown(&ticket, "its node went silent and was replaced");
+                }
+            }
+        }
+    }
+
+    /// What has waited for a suspect node until its deadline is unknown for ever.
+    fn end_suspense(&mut self) {
+        let (now, deadline) = (self.now, self.settings.mask_deadline);
+        for (index, pool) in self.suspects() {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let overdue = connection.abandon(|ticket| ticket.received + deadline <= now);
+            for (ticket, _) in overdue {
+                self.trial_back(ticket.trial, pool, ticket.slot, false);
+                self.give_up_unknown(&ticket, "its node does not answer");
+            }
+        }
+    }
+
+    fn suspects(&self) -> Vec<(u32, u16)> {
+        let suspects = self.connections.iter().filter(|(_, c)| c.suspect);
+        suspects.map(|(index, c)| (index as u32, c.pool)).collect()
+    }
+}

@@ -1,0 +1,168 @@
+//! What an error of a node means for its request: the client's reply, or another attempt.
+
+use super::{WishReason, Worker};
+use crate::metrics::Outcome;
+use crate::node::{Ticket, Trial};
+use crate::routing::{
+    Outcome as Fate, Place, Rejection, Situation, Verdict, outcome_of_error, verdict,
+};
+use crate::topology::Redirect;
+
+/// A request is sent around at most so often before it waits.
+const HOPS_MAX: u8 = 4;
+
+impl Worker {
+    /// An error: the client's, or the beginning of another attempt.
+    pub(super) fn error_reply(
+        &mut self,
+        pool: u16,
+        mut ticket: Ticket,
+        frame: Vec<u8>,
+        reply: &[u8],
+    ) {
+        let text = reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end();
+        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable);
+        let target = match fate {
+            Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, &to),
+            _ => None,
+        };
+        let tried =
+            target == Some(pool) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX;
+        let verdict = verdict(
+            &fate,
+            Situation {
+                replayable: ticket.replayable,
+                forgeable: ticket.forgeable,
+                target_known: target.is_some(),
+                target_tried: tried,
+            },
+        );
+        if let Fate::Rejected(rejection) = &fate {
+            self.note_rejection(pool, rejection, target);
+            self.count_resent(pool);
+        }
+        // Whatever is not a refusal of the node as a whole shows that the node is there.
+        let trial = ticket.trial;
+        let node_serves = !matches!(verdict, Verdict::Park(Place::Node));
+        if trial == Trial::Node {
+            ticket.trial = Trial::No;
+        }
+        match verdict {
+            Verdict::Deliver => {
+                self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
+                self.watch_output(&ticket);
+                self.trial_back(ticket.trial, pool, ticket.slot, true);
+            }
+            Verdict::Follow { asking } => {
+                self.cells.replays_rejected.add(1);
+                self.divert(&mut ticket);
+                ticket.hops += 1;
+                ticket.previous = pool;
+                match target {
+                    Some(target) => self.dispatch_to(target, ticket, frame, asking),
+                    None => self.dispatch(ticket, frame),
+                }
+            }
+            Verdict::Park(Place::Slot) => {
+                self.cells.replays_rejected.add(1);
+                self.park_at_slot("the slot is on its way to another node", ticket, frame);
+            }
+            Verdict::Park(Place::Node) => {
+                self.cells.replays_rejected.add(1);
+                self.shut_gate(pool, trouble(&fate));
+                self.park_at_node(pool, ticket, frame);
+            }
+            Verdict::Resend => self.dispatch(ticket, frame),
+            Verdict::GiveUp(_) => {
+                self.trial_back(ticket.trial, pool, ticket.slot, true);
+                self.give_up_unknown(&ticket, "its redirect leads nowhere new");
+            }
+        }
+        // Last, because those that it lets out came later than this one.
+        if trial == Trial::Node && node_serves {
+            self.open_gate(pool);
+        }
+    }
+
+    /// The pool of the node that a redirect names, if a view of a known node lists it.
+    fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
+        let from = &self.pools.get(usize::from(answered_by))?.endpoint;
+        let node = redirect.node(&self.topology, from)?;
+        self.pool_of(&self.topology.node(node).id)
+    }
+
+    /// Counts a rejection and learns from it.
+    fn note_rejection(&mut self, pool: u16, rejection: &Rejection<'_>, target: Option<u16>) {
+        let node = self.pools.get(usize::from(pool));
+        let cells = &self.cells;
+        match rejection {
+            Rejection::Moved(to) => {
+                cells.redirects_moved.add(1);
+                if let Some(node) = node {
+                    node.cells.moved.add(1);
+                }
+                match target {
+                    Some(target) if self.routes[to.slot.index()] == target => {}
+                    Some(target) => {
+                        self.routes[to.slot.index()] = target;
+                        self.divert_in_flight(|slot| slot == to.slot);
+                        self.outbox.wish(WishReason::Moved);
+                    }
+                    None => self.outbox.wish(WishReason::UnknownNode),
+                }
+            }
+            Rejection::Ask(_) => {
+                cells.redirects_ask.add(1);
+                if let Some(node) = node {
+                    node.cells.ask.add(1);
+                }
+                if target.is_none() {
+                    self.outbox.wish(WishReason::UnknownNode);
+                }
+            }
+            Rejection::TryAgain => {
+                cells.redirects_tryagain.add(1);
+                if let Some(node) = node {
+                    node.cells.tryagain.add(1);
+                }
+            }
+            Rejection::SlotNotServed => {
+                cells.redirects_clusterdown.add(1);
+                self.outbox.wish(WishReason::NoOwner);
+            }
+            Rejection::ClusterDown => {
+                cells.redirects_clusterdown.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::Loading => {
+                cells.redirects_loading.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::MasterDown => {
+                cells.redirects_masterdown.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::ReadOnly => {
+                cells.redirects_readonly.add(1);
+                self.outbox.wish(WishReason::NotServing);
+            }
+            Rejection::NoAuth => {
+                // The handshake is repeated on a new connection; this one only finishes.
+                self.retire_shared(pool);
+                self.retire_extra(pool);
+            }
+        }
+    }
+}
+
+/// What a rejection says about the node, in words.
+fn trouble(fate: &Fate<'_>) -> &'static str {
+    match fate {
+        Fate::Rejected(Rejection::ClusterDown) => "its node says that the cluster is down",
+        Fate::Rejected(Rejection::Loading) => "its node is loading its data",
+        Fate::Rejected(Rejection::MasterDown) => "its node has lost its primary",
+        Fate::Rejected(Rejection::ReadOnly) => "its node was demoted",
+        Fate::Rejected(Rejection::NoAuth) => "its node does not know who slotway is",
+        _ => "its node does not serve",
+    }
+}

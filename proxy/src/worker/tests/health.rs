@@ -1,0 +1,116 @@
+//! Silent nodes: slow ones are waited for, frozen ones are not sent anything more.
+
+use std::time::Duration;
+
+use super::bench::{Bench, encode, key_of, topology};
+
+#[test]
+fn a_node_that_answers_a_second_connection_is_only_slow() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.send(client, &format!("EVAL slow 1 {}", key_of(1, 0)));
+    bench.live(Duration::from_secs(60));
+    assert_eq!(bench.got(client), "", "a healthy wait has no deadline");
+    assert_eq!(bench.wires_of(1).len(), 1, "probes are closed");
+    assert!(bench.dials[&1] > 10, "{} dials", bench.dials[&1]);
+    assert_eq!(bench.cells.suspects.get(), 0);
+    bench.answer(1, ":1");
+    assert_eq!(bench.got(client), ":1\r\n");
+}
+
+#[test]
+fn an_idle_node_is_not_probed() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.send(client, &format!("GET {}", key_of(1, 0)));
+    bench.answer(1, "$1\r\nx");
+    bench.live(Duration::from_secs(30));
+    assert_eq!(bench.dials[&1], 1);
+}
+
+#[test]
+fn a_pause_is_masked_entirely_and_in_order() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    bench.freeze(1);
+    bench.send(client, &format!("RPUSH {key} 1"));
+    bench.live(Duration::from_secs(3));
+    assert_eq!(bench.cells.suspects.get(), 1);
+    bench.send(client, &format!("RPUSH {key} 2"));
+    bench.send(other, &format!("GET {key}"));
+    bench.live(Duration::from_secs(1));
+    assert_eq!((bench.got(client), bench.got(other)), (String::new(), String::new()));
+    bench.thaw(1);
+    bench.answer(1, ":1");
+    assert_eq!(bench.got(client), ":1\r\n");
+    bench.live(Duration::from_secs(4));
+    let mut rest = bench.at(1);
+    rest.sort();
+    assert_eq!(rest.len(), 1, "one tries whether the node serves: {rest:?}");
+    while !bench.at(1).is_empty() {
+        let reply = if bench.at(1)[0].starts_with("GET") { "$-1" } else { ":2" };
+        bench.answer(1, reply);
+    }
+    assert_eq!((bench.got(client), bench.got(other)), (":2\r\n".into(), "$-1\r\n".into()));
+    assert_eq!(bench.cells.unknown_results.get(), 0);
+}
+
+#[test]
+fn after_a_failover_reads_go_to_the_new_primary_and_writes_are_unknown() {
+    let mut bench = Bench::new();
+    let (reads, writes) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    bench.freeze(1);
+    bench.send(reads, &format!("GET {key}"));
+    bench.send(writes, &format!("INCR {key}"));
+    bench.live(Duration::from_secs(3));
+    let old = bench.wires_of(1)[0];
+    bench.topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+    assert_eq!(bench.at(4), [format!("GET {key}")]);
+    let got = bench.got(writes);
+    assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("replaced"), "{got}");
+    // The old primary comes back and executes what it holds: nobody is told.
+    bench.frozen.clear();
+    bench.say(old, b"$3\r\nold\r\n:1\r\n");
+    bench.answer(4, "$3\r\nnew");
+    assert_eq!(bench.got(reads), "$3\r\nnew\r\n");
+    assert_eq!(bench.got(writes), "");
+    assert!(!bench.wires.contains_key(&old), "its connection is closed when all is read");
+}
+
+#[test]
+fn what_was_handed_over_to_a_frozen_node_ends_at_the_deadline() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.freeze(1);
+    bench.send(client, &format!("INCR {}", key_of(1, 0)));
+    bench.live(Duration::from_secs(19));
+    assert_eq!(bench.got(client), "");
+    bench.live(Duration::from_secs(2));
+    let got = bench.got(client);
+    assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("does not answer"), "{got}");
+    bench.send(client, "PING");
+    assert_eq!(bench.got(client), "+PONG\r\n");
+}
+
+#[test]
+fn what_was_not_handed_over_to_a_frozen_node_is_taken_back() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let wire = bench.wires_of(1)[0];
+    let first = encode(&format!("INCR {key}"));
+    bench.freeze(1);
+    // The kernel takes the first request and half of the second.
+    bench.wires.get_mut(&wire).unwrap().takes = Some(first.len() + 10);
+    bench.send_raw(client, &[first.clone(), first].concat());
+    bench.live(Duration::from_secs(3));
+    assert_eq!(bench.cells.parked_requests.get(), 1);
+    bench.topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+    assert!(bench.got(client).starts_with("-UNKNOWNRESULT "));
+    assert_eq!(bench.at(4), [format!("INCR {key}")], "the second was not executed for sure");
+    bench.answer(4, ":2");
+    assert_eq!(bench.got(client), ":2\r\n");
+    assert_eq!(bench.cells.parked_requests.get(), 0);
+}
