@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use testbed::Cluster;
+use testbed::{Cluster, wait_until};
 
 use crate::load::{Load, Rule};
 use crate::stage::{DEADLINE, metric, slotway};
+use crate::wire::{Client, Reply};
 
 /// Some slots of each shard.
 const SLOTS: [u16; 18] = [
@@ -52,5 +53,61 @@ fn a_primary_killed_for_good_is_replaced_under_load() -> Result<()> {
     cluster.wait_ok(DEADLINE)?;
     load.wait_rounds(3)?;
     load.finish(Some(&dead_since))?;
+    Ok(())
+}
+
+#[test]
+fn a_frozen_primary_is_replaced_and_holds_nobody_for_ever() -> Result<()> {
+    let cluster = Cluster::builder().node_timeout(Duration::from_secs(2)).start()?;
+    let proxy = slotway(cluster.seeds()).workers(1).start()?;
+    let shard = cluster.shard(1);
+    let frozen = shard.primary()?;
+    let names = ["read", "write", "later"];
+    let keys = names.iter().map(|name| shard.key(name)).collect::<Result<Vec<_>>>()?;
+    let mut clients = (0..3).map(|_| Client::connect(&proxy.addr())).collect::<Result<Vec<_>>>()?;
+    ensure!(clients[0].ask(&["SET", &keys[0], "before"])? == Reply::ok());
+    cluster.freeze(&frozen)?;
+    clients[0].send(&["GET", &keys[0]])?;
+    clients[1].send(&["INCR", &keys[1]])?;
+    // The read is answered by the new primary, and so is what comes later.
+    ensure!(clients[0].read()? == Reply::bulk("before"));
+    ensure!(clients[2].ask(&["INCR", &keys[2]])? == Reply::Integer(1));
+    let unknown = clients[1].read()?;
+    ensure!(
+        unknown.error().is_some_and(|text| text.starts_with("UNKNOWNRESULT ")),
+        "the write may have been executed by the old primary: {unknown:?}"
+    );
+    cluster.thaw(&frozen)?;
+    cluster.wait_ok(DEADLINE)?;
+    for client in &mut clients {
+        ensure!(client.ask(&["INCR", &keys[2]])?.error().is_none());
+    }
+    ensure!(clients[0].ask(&["GET", &keys[2]])? == Reply::bulk("4"));
+    Ok(())
+}
+
+#[test]
+fn a_pause_of_three_seconds_is_masked_entirely() -> Result<()> {
+    let cluster = Cluster::builder().node_timeout(Duration::from_secs(15)).start()?;
+    let proxy = slotway(cluster.seeds()).workers(1).start()?;
+    let shard = cluster.shard(0);
+    let frozen = shard.primary()?;
+    let key = shard.key("paused")?;
+    let mut clients = (0..4).map(|_| Client::connect(&proxy.addr())).collect::<Result<Vec<_>>>()?;
+    cluster.freeze(&frozen)?;
+    clients[0].send(&["INCR", &key])?;
+    wait_until("slotway to suspect the node", DEADLINE, || {
+        metric(&proxy, "slotway_suspects_total").is_ok_and(|suspects| suspects == 1)
+    })?;
+    for client in &mut clients[1..] {
+        client.send(&["INCR", &key])?;
+    }
+    cluster.thaw(&frozen)?;
+    let mut seen = Vec::new();
+    for client in &mut clients {
+        seen.push(client.read()?);
+    }
+    ensure!(seen[0] == Reply::Integer(1), "{seen:?}");
+    ensure!((2..=4).all(|n| seen.contains(&Reply::Integer(n))), "{seen:?}");
     Ok(())
 }
