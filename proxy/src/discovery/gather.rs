@@ -33,13 +33,15 @@ const OPINIONS_ON_BAD_NEWS: usize = 3;
 pub(super) struct Asks {
     settings: Arc<Settings>,
     running: JoinSet<Answer>,
-    asked: HashMap<Id, Endpoint>,
+    asked: HashMap<Id, (Endpoint, Instant)>,
     idle: HashMap<Endpoint, Connection>,
 }
 
 /// A question that came to its end.
 pub(super) struct Finished {
     pub(super) target: Target,
+    /// The answer was given after this moment.
+    pub(super) asked_at: Instant,
     pub(super) result: Result<Told, AskError>,
 }
 
@@ -58,13 +60,13 @@ impl Asks {
 
     /// Asks a node, unless it is being asked already.
     fn start(&mut self, target: Target) {
-        if self.asked.values().any(|endpoint| *endpoint == target.endpoint) {
+        if self.asked.values().any(|(endpoint, _)| *endpoint == target.endpoint) {
             return;
         }
         let endpoint = target.endpoint.clone();
         let open = self.idle.remove(&endpoint);
         let task = self.running.spawn(ask(target, open, self.settings.clone()));
-        self.asked.insert(task.id(), endpoint);
+        self.asked.insert(task.id(), (endpoint, Instant::now()));
     }
 
     /// The next question that comes to its end; `None` when none is under way. Cancel safe.
@@ -88,7 +90,7 @@ impl Asks {
     }
 
     fn finish(&mut self, id: Id, Answer { target, result }: Answer) -> Finished {
-        self.asked.remove(&id);
+        let asked_at = self.asked.remove(&id).map_or_else(Instant::now, |(_, asked_at)| asked_at);
         let result = result.map(|(told, connection)| {
             if self.idle.len() >= IDLE_MAX {
                 let other = self.idle.keys().next().cloned();
@@ -97,7 +99,7 @@ impl Asks {
             self.idle.insert(target.endpoint.clone(), connection);
             told
         });
-        Finished { target, result }
+        Finished { target, asked_at, result }
     }
 
     /// Closes the connections to addresses that nobody asks any more.

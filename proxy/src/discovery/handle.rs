@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::ClusterFacts;
 use crate::slot::Slot;
-use crate::topology::{Endpoint, State, Topology};
+use crate::topology::{Endpoint, NodeId, State, Topology};
 
 /// The published map and the wish for a newer one. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ struct Shared {
     topology: Arc<ArcSwap<Topology>>,
     facts: ArcSwap<ClusterFacts>,
     revision: watch::Sender<u64>,
+    looks: watch::Sender<Arc<[Look]>>,
     /// Holds one permit: any number of wishes before the next refresh are one.
     wish: Notify,
     /// Nodes that are likely to know more, at most [`HINTS_MAX`].
@@ -77,6 +79,15 @@ pub struct Counts {
     pub failed: u64,
 }
 
+/// One node's view of the cluster, as far as its age matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whose view.
+    pub node: NodeId,
+    /// It was given after this moment.
+    pub asked_at: Instant,
+}
+
 impl Default for Handle {
     fn default() -> Handle {
         Handle::new()
@@ -91,6 +102,7 @@ impl Handle {
                 topology: Arc::new(ArcSwap::from_pointee(Topology::empty())),
                 facts: ArcSwap::default(),
                 revision: watch::Sender::new(0),
+                looks: watch::Sender::new(Arc::default()),
                 wish: Notify::new(),
                 hints: Mutex::new(Vec::new()),
                 problem: ArcSwap::from_pointee("no seed was asked yet".to_owned()),
@@ -104,6 +116,15 @@ impl Handle {
     /// The map, always the newest: for an `arc_swap::Cache`.
     pub fn topology(&self) -> Arc<ArcSwap<Topology>> {
         self.shared.topology.clone()
+    }
+
+    /// Whom the last refresh has heard: what they said is in the map already.
+    pub fn looks(&self) -> watch::Receiver<Arc<[Look]>> {
+        self.shared.looks.subscribe()
+    }
+
+    pub(super) fn publish_looks(&self, looks: Vec<Look>) {
+        self.shared.looks.send_replace(looks.into());
     }
 
     /// What is known of the servers.

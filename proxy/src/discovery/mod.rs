@@ -16,6 +16,6 @@ mod settings;
 mod task;
 
 pub use facts::ClusterFacts;
-pub use handle::{Counts, Handle, Reason};
+pub use handle::{Counts, Handle, Look, Reason};
 pub use settings::{Credentials, CredentialsSource, Password, Settings};
 pub use task::{DiscoveryError, run};

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::Target;
 use super::facts::KnownFacts;
 use super::gather::{Asks, Finished, Gathered, Plan, gather};
-use super::handle::Handle;
+use super::handle::{Handle, Look};
 use super::pace::{Pace, Standing};
 use super::report::Report;
 use super::settings::Settings;
@@ -126,8 +126,12 @@ impl Task {
         }
         let plan = self.plan(&previous);
         let (report, facts) = (&mut self.report, &mut self.facts);
+        let mut looks = Vec::new();
         let Gathered { views, seeds } = gather(&mut self.asks, plan, &previous, |finished| {
-            book(report, facts, &previous, finished)
+            let asked_at = finished.asked_at.into_std();
+            let view = book(report, facts, &previous, finished)?;
+            looks.extend(view.myself.map(|node| Look { node, asked_at }));
+            Some(view)
         })
         .await;
 
@@ -136,6 +140,8 @@ impl Task {
         if let Some(topology) = merged.topology {
             self.publish(&previous, topology, merged.replaced);
         }
+        // Only now: whoever hears of the look finds what it showed in the map.
+        self.handle.publish_looks(looks);
         self.handle.count_refresh(!views.is_empty());
         let standing = self.standing(&views);
         self.pace.end(standing);
@@ -255,7 +261,7 @@ fn book(
     report: &mut Report,
     facts: &mut KnownFacts,
     topology: &Topology,
-    Finished { target, result }: Finished,
+    Finished { target, result, .. }: Finished,
 ) -> Option<View> {
     let has_map = !topology.is_empty();
     match result {

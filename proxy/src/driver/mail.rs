@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::topology::Topology;
+use crate::time::Moment;
+use crate::topology::{NodeId, Topology};
 
 /// A message to one worker.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub enum Mail {
     },
     /// The topology has changed.
     Topology(Arc<Topology>),
+    /// Whose views of the cluster are in the topology, and after which moment each was given.
+    Looks(Vec<(NodeId, Moment)>),
     /// What was learned of the cluster's servers changes these settings.
     Limits {
         /// How long requests may wait.

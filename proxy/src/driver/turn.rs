@@ -322,6 +322,7 @@ impl Driver {
                 self.worker.topology_changed(topology, now);
                 self.worker.connect_to_primaries(now);
             }
+            Mail::Looks(looks) => self.worker.views_given(&looks, now),
             Mail::Limits { mask_deadline, bulk_bytes_max } => {
                 self.worker.set_mask_deadline(mask_deadline);
                 self.worker.set_bulk_bytes_max(bulk_bytes_max);

@@ -64,6 +64,7 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
         handle.clone(),
         Arc::clone(&registry),
         crew.senders(),
+        started,
         over.clone(),
     ));
     let result = tokio::select! {

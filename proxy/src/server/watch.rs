@@ -1,15 +1,16 @@
 //! Passes on to the workers what the discovery finds out, and counts it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
-use crate::discovery::Handle;
+use crate::discovery::{Handle, Look};
 use crate::driver::{Mail, Sender};
 use crate::metrics::Registry;
-use crate::topology::{Health, Role, Topology};
+use crate::time::Moment;
+use crate::topology::{Health, NodeId, Role, Topology};
 
 /// How often counters and facts are looked at when the topology does not change.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -25,9 +26,11 @@ pub(super) async fn topology(
     handle: Handle,
     registry: Arc<Registry>,
     workers: Vec<Sender>,
+    epoch: Instant,
     over: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut revisions = handle.subscribe();
+    let mut looks = handle.looks();
     let mut told = None;
     let mut sent_revision = None;
     loop {
@@ -38,18 +41,29 @@ pub(super) async fn topology(
             let (mask_deadline, bulk_bytes_max) = now;
             tell(&workers, || Mail::Limits { mask_deadline, bulk_bytes_max });
         }
+        // Taken before the map and told after it: what these views showed is in the map.
+        let seen: Arc<[Look]> = Arc::clone(&looks.borrow_and_update());
         let topology = handle.topology().load_full();
         if !topology.is_empty() && sent_revision != Some(topology.revision) {
             sent_revision = Some(topology.revision);
             tell(&workers, || Mail::Topology(Arc::clone(&topology)));
         }
+        if !seen.is_empty() {
+            tell(&workers, || Mail::Looks(seen.iter().map(|look| moment(look, epoch)).collect()));
+        }
         show(&topology, &handle, &registry);
         tokio::select! {
             () = over.cancelled() => return Ok(()),
             _ = revisions.changed() => {}
+            _ = looks.changed() => {}
             () = tokio::time::sleep(INTERVAL) => {}
         }
     }
+}
+
+fn moment(look: &Look, epoch: Instant) -> (NodeId, Moment) {
+    let micros = look.asked_at.saturating_duration_since(epoch).as_micros();
+    (look.node, Moment::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
 }
 
 fn tell(workers: &[Sender], mail: impl Fn() -> Mail) {

@@ -1,6 +1,6 @@
 //! The greeting on a new node connection, until requests may go out on it.
 
-use super::Worker;
+use super::{WishReason, Worker};
 use crate::node::{HandshakeStep, Phase};
 use crate::resp::reply::Kind;
 
@@ -48,7 +48,6 @@ impl Worker {
             );
             return self.drop_connection(index, true);
         }
-        connection.ready(identity, now);
         if !node.left_behind.is_empty() {
             // Killed, or of a process that is no more; one that may not be killed is not asked
             // for again.
@@ -64,6 +63,13 @@ impl Worker {
                 );
             }
         }
+        if node.unconfirmed && self.topology.nodes().len() > 1 {
+            connection.identity = identity;
+            connection.phase = Phase::Confirming { since: now };
+            return self.outbox.wish(WishReason::NotServing);
+        }
+        node.unconfirmed = false;
+        connection.ready(identity, now);
         node.try_soon(now);
         self.touch(index);
         self.tick_parking();
@@ -75,7 +81,7 @@ impl Worker {
         let slow: Vec<u32> = self
             .connections
             .iter()
-            .filter(|(_, c)| matches!(c.phase, Phase::Handshaking(_)))
+            .filter(|(_, c)| matches!(c.phase, Phase::Handshaking(_) | Phase::Confirming { .. }))
             .filter(|(_, c)| c.connected_since + timeout <= now)
             .map(|(index, _)| index as u32)
             .collect();

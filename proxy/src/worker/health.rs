@@ -8,13 +8,31 @@
 
 use std::time::Duration;
 
-use super::Worker;
-use crate::node::{Connection, Kind, Phase, Stream, Ticket};
+use super::{WishReason, Worker};
+use crate::metrics::Outcome;
+use crate::node::{Connection, Expected, Kind as Use, Phase, Stream, Ticket};
+use crate::resp::reply::Kind;
 use crate::slot::Slot;
+use crate::time::Moment;
+use crate::topology::NodeId;
 
 /// How long a connection may be silent before the node is asked on another one, and how long
 /// that one may be silent.
 const SILENCE: Duration = Duration::from_secs(1);
+
+const REPLACED: &str = "its node went silent and was replaced";
+
+/// A reply of a node that was suspect when it was sent or just before.
+#[derive(Debug)]
+pub(super) struct Held {
+    pool: u16,
+    ticket: Ticket,
+    frame: Vec<u8>,
+    kind: Kind,
+    reply: Vec<u8>,
+    /// When it was read.
+    since: Moment,
+}
 
 impl Worker {
     /// Looks for silent connections; called about twice a second.
@@ -35,7 +53,7 @@ impl Worker {
             .collect();
         for pool in silent {
             if self.pools.get(usize::from(pool)).is_some_and(|node| node.probe.is_none()) {
-                let probe = self.open(pool, Kind::Probe);
+                let probe = self.open(pool, Use::Probe);
                 if let Some(node) = self.pools.get_mut(usize::from(pool)) {
                     node.probe = Some(probe);
                 }
@@ -48,7 +66,7 @@ impl Worker {
         let unanswered: Vec<u32> = self
             .connections
             .iter()
-            .filter(|(_, c)| c.kind == Kind::Probe && c.dialed_at + SILENCE <= now)
+            .filter(|(_, c)| c.kind == Use::Probe && c.dialed_at + SILENCE <= now)
             .map(|(index, _)| index as u32)
             .collect();
         for probe in unanswered {
@@ -96,7 +114,10 @@ impl Worker {
     /// The node is suspect: nothing more goes to it before it answers a greeting.
     fn suspect(&mut self, pool: u16, silent: &[u32]) {
         self.cells.suspects.add(1);
-        self.outbox.wish(super::WishReason::ConnectionLost);
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            node.unconfirmed = true;
+        }
+        self.outbox.wish(WishReason::ConnectionLost);
         self.shut_gate(pool, "its node does not answer");
         if let Some(node) = self.pools.get(usize::from(pool)) {
             tracing::warn!(node = %node.endpoint, "the node does not answer; its requests wait");
@@ -114,6 +135,7 @@ impl Worker {
                 continue;
             }
             connection.suspect = true;
+            connection.hold_replies = true;
             connection.retiring = true;
             unsent.extend(connection.take_unsent());
         }
@@ -130,6 +152,94 @@ impl Worker {
         if let Some(node) = self.pools.get_mut(usize::from(pool)) {
             tracing::info!(node = %node.endpoint, "the node answers again");
             node.try_soon(self.now);
+        }
+    }
+
+    /// Keeps a reply of a node that was suspect. It may have been replaced meanwhile, without
+    /// knowing it yet: then what it acknowledges will be lost.
+    pub(super) fn hold(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let (pool, frame) = (connection.pool, connection.head_frame().to_vec());
+        let Some(Expected::Request(ticket)) = connection.pop() else { return };
+        self.outbox.wish(WishReason::NotServing);
+        self.held.push(Held { pool, ticket, frame, kind, reply: reply.to_vec(), since: self.now });
+        if self.topology.nodes().len() < 2 {
+            self.deliver_held(|_| true); // nobody else could say
+        }
+        self.after_extra(index);
+    }
+
+    /// Other nodes were asked for the map after these moments, and what they said is in it: held
+    /// replies of nodes that are still primary are delivered, of those that were replaced not.
+    pub fn views_given(&mut self, looks: &[(NodeId, Moment)], now: Moment) {
+        self.now = now;
+        if !self.held.is_empty() {
+            let pools: Vec<(u16, NodeId)> =
+                self.pools.iter().map(|(index, node)| (index as u16, node.id)).collect();
+            let seen_since = |pool: u16, since: Moment| {
+                let id = pools.iter().find(|(index, _)| *index == pool).map(|(_, id)| *id);
+                looks.iter().any(|&(by, asked_at)| Some(by) != id && asked_at > since)
+            };
+            self.deliver_held(|held| seen_since(held.pool, held.since));
+        }
+        self.confirm_connections(looks);
+    }
+
+    fn deliver_held(&mut self, ripe: impl Fn(&Held) -> bool) {
+        let (ripe, rest) = std::mem::take(&mut self.held).into_iter().partition(|h| ripe(h));
+        self.held = rest;
+        let ripe: Vec<Held> = ripe;
+        for Held { pool, ticket, frame, kind, reply, .. } in ripe {
+            let owner = ticket.slot.map(|slot| self.routes[slot.index()]);
+            let (trial, slot) = (ticket.trial, ticket.slot);
+            if owner.is_some_and(|owner| owner != pool) {
+                if ticket.replayable {
+                    self.after_loss(pool, ticket, frame, true);
+                } else {
+                    self.trial_back(trial, pool, slot, false);
+                    self.give_up_unknown(&ticket, REPLACED);
+                }
+            } else if kind == Kind::Error {
+                self.error_reply(pool, ticket, frame, &reply);
+            } else {
+                self.clients.settle(&ticket, &reply, Outcome::Ok, self.now);
+                self.watch_output(&ticket);
+                self.trial_back(trial, pool, slot, true);
+            }
+        }
+    }
+
+    /// New connections to nodes that were suspect may be used if the node is still the primary.
+    fn confirm_connections(&mut self, looks: &[(NodeId, Moment)]) {
+        let confirming: Vec<(u32, u16, Moment)> = self
+            .connections
+            .iter()
+            .filter_map(|(index, c)| match c.phase {
+                Phase::Confirming { since } => Some((index as u32, c.pool, since)),
+                _ => None,
+            })
+            .collect();
+        for (index, pool, since) in confirming {
+            let Some(node) = self.pools.get_mut(usize::from(pool)) else { continue };
+            let (id, now) = (node.id, self.now);
+            if !looks.iter().any(|&(by, asked_at)| by != id && asked_at > since) {
+                continue;
+            }
+            node.unconfirmed = false;
+            if self.routes.contains(&pool) {
+                if let Some(connection) = self.connections.get_mut(index as usize) {
+                    let identity = std::mem::take(&mut connection.identity);
+                    connection.ready(identity, now);
+                }
+                self.touch(index);
+                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+                    node.try_soon(now);
+                }
+                self.tick_parking();
+            } else {
+                // It was replaced: what waits on this connection goes to the new owner.
+                self.drop_connection(index, true);
+            }
         }
     }
 
@@ -150,7 +260,7 @@ impl Worker {
                 if ticket.replayable {
                     self.after_loss(pool, ticket, frame, true);
                 } else {
-                    self.give_up_unknown(&ticket, "its node went silent and was replaced");
+                    self.give_up_unknown(&ticket, REPLACED);
                 }
             }
         }
@@ -159,6 +269,11 @@ impl Worker {
     /// What has waited for a suspect node until its deadline is unknown for ever.
     fn end_suspense(&mut self) {
         let (now, deadline) = (self.now, self.settings.mask_deadline);
+        let overdue = |held: &mut Held| held.ticket.received + deadline <= now;
+        for Held { pool, ticket, .. } in self.held.extract_if(.., overdue).collect::<Vec<_>>() {
+            self.trial_back(ticket.trial, pool, ticket.slot, false);
+            self.give_up_unknown(&ticket, "no other node says who the primary is");
+        }
         for (index, pool) in self.suspects() {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             let overdue = connection.abandon(|ticket| ticket.received + deadline <= now);

@@ -209,6 +209,10 @@ impl Worker {
     /// client's own.
     pub(super) fn begin_large_reply(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if connection.hold_replies {
+            // Replies of a node that was suspect are held, and this one is too large for that.
+            return self.drop_connection(index, true);
+        }
         match connection.scanner.kind() {
             Some(reply::Kind::Push) => return self.bad_node(index, "it sends a large push"),
             // A line, and so bounded; what it says has to be understood.

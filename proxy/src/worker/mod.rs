@@ -47,6 +47,7 @@ use crate::session::{ClientEnd, Facts};
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::Topology;
+use health::Held;
 use lots::{Lot, Parking};
 use outbox::Outbox;
 use pool::Pool;
@@ -89,6 +90,8 @@ pub struct Worker {
     /// Requests that wait for an earlier one of the same client and slot.
     behind: Lot,
     parking: Parking,
+    /// Replies of nodes that were suspect.
+    held: Vec<Held>,
     large_reads: LargeReads,
     outbox: Outbox,
     /// Where the arguments of the request at hand lie; kept to keep its memory.
@@ -119,6 +122,7 @@ impl Worker {
             lots: HashMap::new(),
             behind: Lot::default(),
             parking: Parking::default(),
+            held: Vec::new(),
             large_reads: LargeReads::default(),
             outbox: Outbox::default(),
             spans: Vec::new(),

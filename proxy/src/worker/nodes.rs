@@ -120,7 +120,9 @@ impl Worker {
             return self.cells.pushes_swallowed.add(1);
         }
         match connection.head() {
-            Some(Expected::Request(ticket)) if kind != Kind::Error && ticket.trial == Trial::No => {
+            Some(Expected::Request(ticket))
+                if kind != Kind::Error && ticket.trial == Trial::No && !connection.hold_replies =>
+            {
                 if let Some(Expected::Request(ticket)) = connection.pop() {
                     let retires = connection.retiring;
                     self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
@@ -130,6 +132,7 @@ impl Worker {
                     }
                 }
             }
+            Some(Expected::Request(_)) if connection.hold_replies => self.hold(index, kind, reply),
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
             Some(Expected::Asking) => drop(connection.pop()),
             Some(Expected::Abandoned { .. }) => {

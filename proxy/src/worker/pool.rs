@@ -46,6 +46,8 @@ pub(super) struct Pool {
     pub(super) backoff: Backoff,
     /// Requests that wait for it.
     pub(super) lot: Lot,
+    /// It was suspect, and no other node has said since that it is still the primary.
+    pub(super) unconfirmed: bool,
     /// The connection that finds out whether it answers at all.
     pub(super) probe: Option<u32>,
     /// Lost connections of which its process may still hold requests: killed before the next
@@ -78,6 +80,7 @@ impl Pool {
             gate: Gate::Open,
             backoff: Backoff::default(),
             lot: Lot::default(),
+            unconfirmed: false,
             probe: None,
             left_behind: Vec::new(),
             fence_logged: false,

@@ -336,6 +336,13 @@ impl Bench {
         self.turn();
     }
 
+    /// The node with this port is asked for the map now; it says what the topology says.
+    pub(super) fn look(&mut self, port: u16) {
+        self.now = self.now + Duration::from_millis(1);
+        self.worker.views_given(&[(node_id(port), self.now)], self.now);
+        self.turn();
+    }
+
     /// Time passes and the driver does its housekeeping.
     pub(super) fn live(&mut self, how_long: Duration) {
         let step = Duration::from_millis(500);
