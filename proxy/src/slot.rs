@@ -51,6 +51,9 @@ impl fmt::Debug for Slot {
 /// it, unless that is nothing; otherwise the whole key.
 #[inline]
 fn hash_tag(key: &[u8]) -> &[u8] {
+    if key.len() <= SHORT_KEY_BYTES && !has_open_brace(key) {
+        return key;
+    }
     let Some(open) = memchr::memchr(b'{', key) else {
         return key;
     };
@@ -59,6 +62,23 @@ fn hash_tag(key: &[u8]) -> &[u8] {
         None | Some(0) => key,
         Some(close) => &rest[..close],
     }
+}
+
+/// Up to this length looking for the brace eight bytes at a step beats calling `memchr`, which
+/// costs some 40 instructions before it looks at the first byte.
+const SHORT_KEY_BYTES: usize = 64;
+
+#[inline]
+fn has_open_brace(key: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const BRACES: u64 = ONES * b'{' as u64;
+    const HIGH_BITS: u64 = ONES * 0x80;
+    let (words, rest) = key.as_chunks::<8>();
+    words.iter().any(|word| {
+        // A byte that was a brace is zero now, and borrows from its high bit.
+        let differs = u64::from_le_bytes(*word) ^ BRACES;
+        differs.wrapping_sub(ONES) & !differs & HIGH_BITS != 0
+    }) || rest.contains(&b'{')
 }
 
 /// CRC16 XMODEM, eight bytes at a step: 3.4 ns for a key of 16 bytes, where the `crc16` crate
@@ -140,9 +160,14 @@ mod tests {
             prop_assert_eq!(crc16(&bytes), crc16::State::<crc16::XMODEM>::calculate(&bytes));
         }
 
+        #[test]
+        fn braces_are_found_wherever_they_are(key in "[a{z|\\x7f]{0,80}") {
+            prop_assert_eq!(has_open_brace(key.as_bytes()), key.contains('{'));
+        }
+
         /// The specification's rule, written the naive way.
         #[test]
-        fn hash_tag_follows_the_rule(key in "[a{}]{0,12}") {
+        fn hash_tag_follows_the_rule(key in "[a{}]{0,80}") {
             let naive = match key.find('{') {
                 Some(open) => match key[open + 1..].find('}') {
                     Some(0) | None => key.as_str(),

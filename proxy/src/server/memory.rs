@@ -14,7 +14,7 @@ use crate::metrics::Registry;
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// So many clients less than at the last high mark are worth the few milliseconds that it takes.
-const CLIENTS_LESS: u64 = 500;
+const CLIENTS_LESS: u64 = 50;
 
 /// Runs until it is cancelled.
 pub(super) async fn give_back(registry: std::sync::Arc<Registry>, over: CancellationToken) {

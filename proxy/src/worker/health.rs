@@ -203,7 +203,6 @@ impl Worker {
                 self.error_reply(pool, ticket, frame, &reply);
             } else {
                 self.clients.settle(&ticket, &reply, Outcome::Ok, self.now);
-                self.watch_output(&ticket);
                 self.trial_back(trial, pool, slot, true);
             }
         }

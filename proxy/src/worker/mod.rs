@@ -110,7 +110,7 @@ impl Worker {
     /// [`Worker::topology_changed`] brings one.
     pub fn new(settings: Settings, around: Surroundings, cells: Arc<WorkerCells>) -> Worker {
         Worker {
-            clients: Clients::new(Arc::clone(&cells), settings.requests_max, settings.output_pause),
+            clients: Clients::new(Arc::clone(&cells), &settings),
             settings,
             around,
             cells,
@@ -190,6 +190,9 @@ impl Worker {
 
     /// Lets clients go on that had to wait for something that has happened in this turn.
     pub fn settle_turn(&mut self) {
+        while let Some(index) = self.clients.take_overfull() {
+            self.close_slow(index);
+        }
         while let Some(client) = self.clients.take_large_done() {
             self.release_large_read(client);
         }

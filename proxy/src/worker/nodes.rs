@@ -126,7 +126,6 @@ impl Worker {
                 if let Some(Expected::Request(ticket)) = connection.pop() {
                     let retires = connection.retiring;
                     self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
-                    self.watch_output(&ticket);
                     if retires || self.is_dedicated(index) {
                         self.after_extra(index);
                     }
@@ -155,7 +154,6 @@ impl Worker {
         } else {
             let (trial, slot) = (ticket.trial, ticket.slot);
             self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
-            self.watch_output(&ticket);
             self.trial_back(trial, pool, slot, true);
         }
         self.after_extra(index);
@@ -287,16 +285,5 @@ impl Worker {
     /// The pool of the node with this identity.
     pub(super) fn pool_of(&self, id: &crate::topology::NodeId) -> Option<u16> {
         self.pools.iter().find(|(_, node)| node.id == *id).map(|(index, _)| index as u16)
-    }
-
-    /// A client whose output grew past its bound does not read: it is closed.
-    #[inline]
-    pub(super) fn watch_output(&mut self, ticket: &Ticket) {
-        let max = self.settings.output_max;
-        if let Some(session) = self.clients.find(ticket.client)
-            && session.flow.as_ref().is_some_and(|flow| flow.reply_bytes() > max)
-        {
-            self.close_slow(ticket.client.index);
-        }
     }
 }

@@ -50,7 +50,6 @@ impl Worker {
         match verdict {
             Verdict::Deliver => {
                 self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
-                self.watch_output(&ticket);
                 self.trial_back(ticket.trial, pool, ticket.slot, true);
             }
             Verdict::Follow { asking } => {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::Settings;
+
 use crate::metrics::{Outcome, WorkerCells};
 use crate::node::{ClientKey, Ticket};
 use crate::session::{ClientEnd, Closing, Flow, Session};
@@ -27,30 +29,28 @@ pub(super) struct Clients {
     shelf: Shelf,
     /// Clients with something to write.
     dirty: Vec<u32>,
-    /// Clients that had to wait and may be able to go on.
-    resumable: Vec<u32>,
-    /// Requests (by `arrival`) that may be sent now, if they waited for an earlier one.
-    next_up: Vec<u64>,
-    /// Clients whose large request is settled: their bytes go back to the budget.
-    large_done: Vec<ClientKey>,
+    /// Clients whose output is past its bound.
+    overfull: Vec<u32>,
+    news: News,
     next_generation: u32,
     requests_max: u16,
     output_pause: usize,
+    output_max: usize,
     cells: Arc<WorkerCells>,
 }
 
 impl Clients {
-    pub(super) fn new(cells: Arc<WorkerCells>, requests_max: u16, output_pause: usize) -> Clients {
+    pub(super) fn new(cells: Arc<WorkerCells>, settings: &Settings) -> Clients {
         Clients {
             table: Slab::new(),
             shelf: Vec::new(),
             dirty: Vec::new(),
-            resumable: Vec::new(),
-            next_up: Vec::new(),
-            large_done: Vec::new(),
+            overfull: Vec::new(),
+            news: News::default(),
             next_generation: 0,
-            requests_max,
-            output_pause,
+            requests_max: settings.requests_max,
+            output_pause: settings.output_pause,
+            output_max: settings.output_max,
             cells,
         }
     }
@@ -87,7 +87,7 @@ impl Clients {
         if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 4 {
             self.table.shrink_to_fit();
             self.dirty.shrink_to(256);
-            self.resumable.shrink_to(256);
+            self.news.resumable.shrink_to(256);
         }
     }
 
@@ -144,29 +144,137 @@ impl Clients {
             return self.cells.stale_replies_dropped.add(1);
         }
         session.window.learn(reply.len(), self.requests_max);
-        let settled = match &mut session.flow {
-            Some(flow) => flow.settle(ticket.sequence, reply),
-            None => Err(crate::session::Misplaced),
+        let Some(flow) = &mut session.flow else {
+            misplaced(session);
+            return self.news.resumable.push(ticket.client.index);
         };
-        match settled {
-            Ok(grown) => {
-                if grown && !session.dirty {
-                    session.dirty = true;
-                    self.dirty.push(ticket.client.index);
-                }
-            }
-            Err(_) => {
-                misplaced(session);
-                return self.resumable.push(ticket.client.index);
-            }
+        let Ok(grown) = flow.settle(ticket.sequence, reply) else {
+            misplaced(session);
+            return self.news.resumable.push(ticket.client.index);
+        };
+        if flow.reply_bytes() > self.output_max {
+            self.overfull.push(ticket.client.index);
         }
-        self.after_settling(ticket);
+        if grown && !session.dirty {
+            session.dirty = true;
+            self.dirty.push(ticket.client.index);
+        }
+        self.news.settled(session, ticket);
     }
 
-    /// The bookkeeping when a request is settled, by whatever way its reply took.
-    #[inline]
+    /// The bookkeeping when a request is settled otherwise than by [`Clients::settle`].
     pub(super) fn after_settling(&mut self, ticket: &Ticket) {
-        let Some(session) = self.table.get_mut(ticket.client.index as usize) else { return };
+        if let Some(session) = self.table.get_mut(ticket.client.index as usize) {
+            self.news.settled(session, ticket);
+        }
+    }
+
+    /// A client whose output grew past its bound: it does not read.
+    pub(super) fn take_overfull(&mut self) -> Option<u32> {
+        while let Some(index) = self.overfull.pop() {
+            let flow = self.table.get(index as usize).and_then(|session| session.flow.as_ref());
+            if flow.is_some_and(|flow| flow.reply_bytes() > self.output_max) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Something was added to a client's output.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, index: u32) {
+        if let Some(session) = self.table.get_mut(index as usize)
+            && !session.dirty
+        {
+            session.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    /// Something that this client may have waited for has happened.
+    pub(super) fn unblock(&mut self, index: u32) {
+        if let Some(session) = self.table.get_mut(index as usize)
+            && session.blocked
+        {
+            session.blocked = false;
+            self.news.resumable.push(index);
+        }
+    }
+
+    /// The kernel accepted bytes of this client's output.
+    #[inline]
+    pub(super) fn wrote(&mut self, index: u32, len: usize) {
+        let Some(session) = self.table.get_mut(index as usize) else { return };
+        let Some(flow) = &mut session.flow else { return };
+        flow.wrote(len);
+        if session.blocked && flow.reply_bytes() <= self.output_pause / 2 {
+            session.blocked = false;
+            self.news.resumable.push(index);
+        }
+        if flow.is_idle() && session.closing == Closing::No {
+            self.rest(index);
+        }
+    }
+
+    pub(super) fn take_dirty(&mut self) -> Option<u32> {
+        while let Some(index) = self.dirty.pop() {
+            if let Some(session) = self.table.get_mut(index as usize)
+                && session.dirty
+            {
+                session.dirty = false;
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    pub(super) fn take_resumable(&mut self) -> Option<u32> {
+        self.news.resumable.pop()
+    }
+
+    pub(super) fn take_next_up(&mut self) -> Option<u64> {
+        self.news.next_up.pop()
+    }
+
+    /// Whether an earlier request of the same client and slot has left the straight way and is
+    /// not settled: this one must not be sent before it is (failure-masking contract, §1.4).
+    pub(super) fn has_earlier_away(&mut self, ticket: &Ticket) -> bool {
+        ticket.diverted
+            && ticket.slot.is_some()
+            && self.find(ticket.client).is_some_and(|session| {
+                let mut away = session.unsettled.iter();
+                away.any(|away| away.slot == ticket.slot && away.arrival < ticket.arrival)
+            })
+    }
+
+    pub(super) fn take_large_done(&mut self) -> Option<ClientKey> {
+        self.news.large_done.pop()
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+            || !self.overfull.is_empty()
+            || !self.news.resumable.is_empty()
+            || !self.news.next_up.is_empty()
+            || !self.news.large_done.is_empty()
+    }
+}
+
+/// What has happened in this turn that concerns more than one client's own reply.
+#[derive(Debug, Default)]
+struct News {
+    /// Clients that had to wait and may be able to go on.
+    resumable: Vec<u32>,
+    /// Requests (by `arrival`) that may be sent now, if they waited for an earlier one.
+    next_up: Vec<u64>,
+    /// Clients whose large request is settled: their bytes go back to the budget.
+    large_done: Vec<ClientKey>,
+}
+
+impl News {
+    /// The bookkeeping when a request is settled.
+    #[inline]
+    fn settled(&mut self, session: &mut Session, ticket: &Ticket) {
         session.in_flight_bytes = session.in_flight_bytes.saturating_sub(ticket.len as usize);
         if ticket.strict
             && let Some(flow) = &mut session.flow
@@ -187,84 +295,6 @@ impl Clients {
             session.blocked = false;
             self.resumable.push(ticket.client.index);
         }
-    }
-
-    /// Something was added to a client's output.
-    #[inline]
-    pub(super) fn mark_dirty(&mut self, index: u32) {
-        if let Some(session) = self.table.get_mut(index as usize)
-            && !session.dirty
-        {
-            session.dirty = true;
-            self.dirty.push(index);
-        }
-    }
-
-    /// Something that this client may have waited for has happened.
-    pub(super) fn unblock(&mut self, index: u32) {
-        if let Some(session) = self.table.get_mut(index as usize)
-            && session.blocked
-        {
-            session.blocked = false;
-            self.resumable.push(index);
-        }
-    }
-
-    /// The kernel accepted bytes of this client's output.
-    #[inline]
-    pub(super) fn wrote(&mut self, index: u32, len: usize) {
-        let Some(session) = self.table.get_mut(index as usize) else { return };
-        let Some(flow) = &mut session.flow else { return };
-        flow.wrote(len);
-        if session.blocked && flow.reply_bytes() <= self.output_pause / 2 {
-            session.blocked = false;
-            self.resumable.push(index);
-        }
-        if flow.is_idle() && session.closing == Closing::No {
-            self.rest(index);
-        }
-    }
-
-    pub(super) fn take_dirty(&mut self) -> Option<u32> {
-        while let Some(index) = self.dirty.pop() {
-            if let Some(session) = self.table.get_mut(index as usize)
-                && session.dirty
-            {
-                session.dirty = false;
-                return Some(index);
-            }
-        }
-        None
-    }
-
-    pub(super) fn take_resumable(&mut self) -> Option<u32> {
-        self.resumable.pop()
-    }
-
-    pub(super) fn take_next_up(&mut self) -> Option<u64> {
-        self.next_up.pop()
-    }
-
-    /// Whether an earlier request of the same client and slot has left the straight way and is
-    /// not settled: this one must not be sent before it is (failure-masking contract, §1.4).
-    pub(super) fn has_earlier_away(&mut self, ticket: &Ticket) -> bool {
-        ticket.diverted
-            && ticket.slot.is_some()
-            && self.find(ticket.client).is_some_and(|session| {
-                let mut away = session.unsettled.iter();
-                away.any(|away| away.slot == ticket.slot && away.arrival < ticket.arrival)
-            })
-    }
-
-    pub(super) fn take_large_done(&mut self) -> Option<ClientKey> {
-        self.large_done.pop()
-    }
-
-    pub(super) fn has_work(&self) -> bool {
-        !self.dirty.is_empty()
-            || !self.resumable.is_empty()
-            || !self.next_up.is_empty()
-            || !self.large_done.is_empty()
     }
 }
 
