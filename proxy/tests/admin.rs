@@ -327,3 +327,36 @@ async fn stop_ends_it_and_frees_the_port() {
     assert_eq!(closed(&mut idle).await, b"");
     TcpListener::bind(admin.address).await.expect("the port is free again");
 }
+
+/// The page is not compiled with what it reads; a field of another name would leave it empty.
+#[test]
+fn the_page_reads_the_fields_that_the_topology_has() {
+    use slotway::slot::Slot;
+    use slotway::topology::{self, Draft, Endpoint, Node, NodeId, Role};
+
+    let node = |digit: &str, role| {
+        let id = NodeId::parse(digit.repeat(40).as_bytes()).unwrap();
+        Node::new(id, Endpoint::new("127.0.0.1", 7000), role)
+    };
+    let mut replica = node("b", Role::Replica);
+    replica.follows = Some(node("a", Role::Primary).id);
+    let mut draft = Draft { revision: 1, ..Draft::default() };
+    draft.nodes = vec![node("a", Role::Primary), replica, node("c", Role::Primary)];
+    let owner = draft.nodes[0].id;
+    draft.own(Slot::new(0).unwrap(), Slot::new(5).unwrap(), owner, 1);
+    let json = topology::json(&draft.finish());
+    let page = include_str!("../src/server/admin/page.html");
+    for pointer in [
+        "/shards/0/slots",
+        "/shards/0/primary/endpoint",
+        "/shards/0/primary/role",
+        "/shards/0/replicas/0/health",
+        "/other_nodes/0/endpoint",
+    ] {
+        assert!(json.pointer(pointer).is_some(), "{pointer} in {json}");
+        let names = pointer.split('/').filter(|name| name.parse::<u32>().is_err());
+        for name in names.filter(|name| !name.is_empty()) {
+            assert!(page.contains(&format!(".{name}")), "the page does not read {name}");
+        }
+    }
+}

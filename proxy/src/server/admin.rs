@@ -24,14 +24,9 @@ pub struct Sources {
     pub registry: Arc<Registry>,
     /// The name of a row of the command table, for the label `command`.
     pub command_name: Box<dyn Fn(usize) -> &'static str + Send + Sync>,
-    /// The topology in use, for `/topology` and the slot bar of the page, which draws what it
-    /// finds of this form (`address` as in the label `node` of the metrics):
-    ///
-    /// ```json
-    /// {"revision": 7, "slots_covered": 16384, "shards": [
-    ///   {"slots": [[0, 5460]], "nodes": [
-    ///     {"address": "127.0.0.1:7000", "role": "primary", "health": "up", "id": "07c3…"}]}]}
-    /// ```
+    /// The topology in use, for `/topology` and the page, in the form of
+    /// [`topology::json`](crate::topology::json); an `endpoint` there is the label `node` of the
+    /// metrics.
     pub topology: Box<dyn Fn() -> Value + Send + Sync>,
     /// What is missing before clients are served, one sentence each; empty when nothing is:
     /// "no topology yet: none of the seeds 127.0.0.1:7000 answered", "draining".
