@@ -30,6 +30,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("arguments-max", "16", "2147483647"),
     ("bulk-max", "1MiB", "1073741824"),
     ("tcp-keepalive", "off", "1s"),
+    ("circuit-wait", "0s", "1h"),
     ("mask-deadline", "0", "30s"),
     ("park-max-requests", "0", "7"),
     ("park-max-bytes", "0", "1TiB"),

@@ -98,6 +98,10 @@ declare_options! {
         /// `auto`: twice the cluster's `cluster-node-timeout` and 5s, at least 20s, at most 60s.
         mask_deadline: Option<Duration> = "auto", Or("auto", Time(Duration::ZERO..=HOUR));
 
+        /// How long a request waits for a shard that has been away for longer than a whole `auto`
+        /// deadline already. One success, and requests wait their full time again.
+        circuit_wait: Duration = "1s", Time(Duration::ZERO..=HOUR);
+
         /// Most requests that wait for a shard to come back. Above it the newest is refused.
         park_max_requests: usize = "100000", Count(0..=100_000_000);
 

@@ -58,6 +58,8 @@ fn worker_settings(config: &Config) -> worker::Settings {
         large_request: config.large_request,
         large_requests_max_bytes: share(config.large_requests_max_bytes).max(config.bulk_max),
         large_reply: config.large_reply,
+        auto_deadline: config.mask_deadline.is_none(),
+        circuit_wait: config.circuit_wait,
         // A node that loads its data answers in bursts: more patience than for connecting.
         handshake_timeout: config.connect_timeout.saturating_mul(3),
         large_stall: config.large_stall,

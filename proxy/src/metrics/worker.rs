@@ -97,6 +97,10 @@ cells! {
         Gauge "slotway_parked_bytes" "Bytes of the requests that wait for a shard to come back." {
             parked_bytes,
         }
+        Gauge "slotway_circuits_open"
+            "Nodes away for longer than a whole deadline: requests for them wait circuit-wait." {
+            circuits_open,
+        }
         Counter "slotway_park_refused_total"
             "Requests refused because too many were waiting already." { park_refused }
         Counter "slotway_redirects_total"

@@ -42,6 +42,9 @@ pub struct Ticket {
     pub forgeable: bool,
     /// It is a write of a client whose writes to a slot go one at a time.
     pub strict: bool,
+    /// It waits for `circuit-wait` at most: its shard had been away for a whole deadline when it
+    /// was read.
+    pub short: bool,
     /// It left the straight way (rejected, lost, parked): its client may not send anything
     /// further to this slot before it is settled.
     pub diverted: bool,

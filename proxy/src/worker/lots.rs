@@ -5,7 +5,8 @@
 //! node do not grow with the number that waits. Everything is bounded in requests and bytes; at
 //! the bound the newest is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -31,6 +32,9 @@ pub(super) struct Lot {
     /// By `arrival`: any of them can be taken out without looking at the others, because ten
     /// thousand clients may leave at once while they all wait.
     waiting: BTreeMap<u64, Parked>,
+    /// Those that wait only for a moment, by the time at which they were read. May name some that
+    /// have left.
+    short: VecDeque<(Moment, u64)>,
     /// When the next of them may try, for a slot. (For a node its gate knows.)
     pub(super) next_try: Moment,
     pub(super) backoff: Backoff,
@@ -46,6 +50,9 @@ pub(super) struct Lot {
 impl Lot {
     /// Puts a request at its place in the order of reading.
     pub(super) fn insert(&mut self, parked: Parked) {
+        if parked.ticket.short {
+            self.short.push_back((parked.ticket.received, parked.ticket.arrival));
+        }
         self.waiting.insert(parked.ticket.arrival, parked);
     }
 
@@ -55,6 +62,17 @@ impl Lot {
 
     pub(super) fn pop(&mut self) -> Option<Parked> {
         self.waiting.pop_first().map(|(_, parked)| parked)
+    }
+
+    /// When the first of those that wait only for a moment was read.
+    fn oldest_short(&self) -> Option<Moment> {
+        self.short.front().map(|(received, _)| *received)
+    }
+
+    /// Takes out the first of those that wait only for a moment, or forgets one that has left.
+    fn pop_short(&mut self) -> Option<Parked> {
+        let (_, arrival) = self.short.pop_front()?;
+        self.waiting.remove(&arrival)
     }
 
     /// Takes out the request with this number.
@@ -114,6 +132,9 @@ impl Worker {
             return self.park_at_slot("its node has left the cluster", ticket, frame);
         };
         let trouble = node.trouble;
+        if !ticket.diverted && node.circuit_open.is_some_and(|since| since <= ticket.received) {
+            ticket.short = true;
+        }
         if std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot {
             self.trial_back(Trial::Slot, pool, ticket.slot, false);
         }
@@ -175,7 +196,7 @@ impl Worker {
             self.close_client(ticket.client.index, ClientEnd::Left);
             return None;
         }
-        if ticket.received + self.settings.mask_deadline <= self.now {
+        if ticket.received + self.patience(ticket.short) <= self.now {
             self.give_up_waiting(&ticket, trouble);
             return None;
         }
@@ -193,6 +214,12 @@ impl Worker {
         self.parking.bytes += frame.len();
         self.show_parking();
         Some(Parked { ticket, frame })
+    }
+
+    /// How long a request waits from the moment it was read.
+    fn patience(&self, short: bool) -> Duration {
+        let whole = self.settings.mask_deadline;
+        if short { whole.min(self.settings.circuit_wait) } else { whole }
     }
 
     /// A request leaves its lot, to be sent or given up.
@@ -234,6 +261,9 @@ impl Worker {
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         node.gate = Gate::Open;
         node.backoff.reset();
+        if node.circuit_open.take().is_some() {
+            tracing::info!(node = %node.endpoint, "the node serves again");
+        }
         node.refusal_logged = false;
         let lot = std::mem::take(&mut node.lot);
         self.release(lot);
@@ -321,7 +351,11 @@ impl Worker {
         if self.parking.requests == 0 {
             return None;
         }
-        let deadline = |lot: &Lot| lot.oldest().map(|oldest| oldest + self.settings.mask_deadline);
+        let deadline = |lot: &Lot| {
+            let whole = lot.oldest().map(|oldest| oldest + self.patience(false));
+            let short = lot.oldest_short().map(|oldest| oldest + self.patience(true));
+            whole.into_iter().chain(short).min()
+        };
         let nodes = self.pools.iter().flat_map(|(_, node)| {
             let next = match node.gate {
                 Gate::Closed { next_try, trying: false } if !node.lot.is_empty() => Some(next_try),
@@ -343,7 +377,9 @@ impl Worker {
         }
         let pools: Vec<usize> = self.pools.iter().map(|(index, _)| index).collect();
         for index in pools {
-            self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.lot));
+            if self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.lot)) {
+                self.open_circuit(index);
+            }
             self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.large_queue));
             self.try_node(index as u16);
         }
@@ -355,16 +391,45 @@ impl Worker {
         }
     }
 
-    fn expire(&mut self, lot: impl Fn(&mut Worker) -> Option<&mut Lot>) {
-        let (now, deadline) = (self.now, self.settings.mask_deadline);
-        while let Some(waiting) = lot(self)
-            && waiting.oldest().is_some_and(|oldest| oldest + deadline <= now)
-            && let trouble = waiting.trouble
-            && let Some(parked) = waiting.pop()
-        {
+    /// Gives up what waited in this lot for too long. Returns whether any of it had waited for a
+    /// whole deadline.
+    fn expire(&mut self, lot: impl Fn(&mut Worker) -> Option<&mut Lot>) -> bool {
+        let (now, whole, short) = (self.now, self.patience(false), self.patience(true));
+        let mut whole_deadline = false;
+        while let Some(waiting) = lot(self) {
+            let trouble = waiting.trouble;
+            let overdue = if waiting.oldest().is_some_and(|oldest| oldest + whole <= now) {
+                waiting.pop()
+            } else if waiting.oldest_short().is_some_and(|oldest| oldest + short <= now) {
+                match waiting.pop_short() {
+                    None => continue,
+                    overdue => overdue,
+                }
+            } else {
+                break;
+            };
+            let Some(parked) = overdue else { break };
             let (ticket, _) = self.unpark(parked);
+            whole_deadline |= !ticket.short;
             let trouble = if trouble.is_empty() { "its node is away" } else { trouble };
             self.give_up_waiting(&ticket, trouble);
+        }
+        whole_deadline
+    }
+
+    /// A request has waited for this node for a whole deadline in vain: who comes later is told
+    /// sooner. (A shorter deadline of somebody's choice says nothing about the shard.)
+    fn open_circuit(&mut self, pool: usize) {
+        let now = self.now;
+        if self.settings.auto_deadline
+            && let Some(node) = self.pools.get_mut(pool)
+            && node.circuit_open.is_none()
+        {
+            node.circuit_open = Some(now);
+            tracing::warn!(
+                node = %node.endpoint,
+                "requests have waited a whole deadline for the node: later ones wait circuit-wait"
+            );
         }
     }
 

@@ -220,6 +220,8 @@ impl Worker {
         self.clients.shrink();
         self.end_slow_handshakes();
         self.watch_health();
+        let circuits = self.pools.iter().filter(|(_, node)| node.circuit_open.is_some()).count();
+        self.cells.circuits_open.set(circuits as u64);
         for (index, node) in &self.pools {
             let in_flight: usize = self
                 .connections

@@ -50,6 +50,9 @@ pub(super) struct Pool {
     pub(super) unconfirmed: bool,
     /// The connection that finds out whether it answers at all.
     pub(super) probe: Option<u32>,
+    /// Since when its shard has been away for longer than a whole deadline: who comes later waits
+    /// only for a moment. `None`: the circuit is closed.
+    pub(super) circuit_open: Option<Moment>,
     /// Lost connections of which its process may still hold requests: killed before the next
     /// connection is used (the fence).
     pub(super) left_behind: Vec<Fenced>,
@@ -80,6 +83,7 @@ impl Pool {
             gate: Gate::Open,
             backoff: Backoff::default(),
             lot: Lot::default(),
+            circuit_open: None,
             unconfirmed: false,
             probe: None,
             left_behind: Vec::new(),

@@ -137,6 +137,7 @@ impl Worker {
             replayable: class == Class::R,
             forgeable: row.may_forge_errors(),
             strict,
+            short: false,
             diverted: false,
             trial: Trial::No,
         };

@@ -39,6 +39,11 @@ pub struct Settings {
     /// How long a node may take to answer the greeting on a new connection. A node that accepts
     /// and then says nothing is frozen: what waits for it must not wait for ever.
     pub handshake_timeout: Duration,
+    /// `mask_deadline` was chosen by the cluster's node timeout: when a request has waited so long
+    /// in vain, its shard's circuit opens.
+    pub auto_deadline: bool,
+    /// How long a request waits for a shard whose circuit is open.
+    pub circuit_wait: Duration,
     /// Connections beside the shared one that this worker may have to one node.
     pub dedicated_max: usize,
     /// An extra connection that was idle for so long is closed.
@@ -62,6 +67,8 @@ impl Default for Settings {
             park_max_bytes: 256 * 1024 * 1024,
             mask_deadline: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(3),
+            auto_deadline: true,
+            circuit_wait: Duration::from_secs(1),
             dedicated_max: 15,
             node_idle_timeout: Duration::from_secs(60),
         }

@@ -17,6 +17,7 @@ fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
         replayable: false,
         forgeable: false,
         strict: false,
+        short: false,
         diverted: false,
         trial: Trial::No,
     }

@@ -119,6 +119,51 @@ fn a_request_that_waited_too_long_is_told_that_it_was_not_executed() {
 }
 
 #[test]
+fn a_shard_away_for_a_whole_deadline_is_not_waited_for_so_long_again() {
+    let mut bench = Bench::new();
+    bench.kill(1, true);
+    let (first, parked) = (bench.client(), bench.client());
+    let incr = format!("INCR {}", key_of(1, 0));
+    bench.send(first, &incr);
+    bench.advance(Duration::from_secs(15));
+    bench.send(parked, &incr);
+    bench.advance(Duration::from_millis(5100));
+    assert!(bench.got(first).contains("gave up after 20.0 s"));
+    // The circuit is open now: who comes waits for a moment, who waits already keeps its time.
+    let late = bench.client();
+    bench.send(late, &incr);
+    bench.advance(Duration::from_millis(900));
+    assert_eq!(bench.got(late), "");
+    bench.advance(Duration::from_millis(200));
+    assert!(bench.got(late).contains("gave up after 1.0 s"));
+    assert_eq!(bench.got(parked), "");
+    // One success closes it.
+    bench.revive(1);
+    bench.advance(Duration::from_millis(500));
+    bench.answer(1, ":1");
+    assert_eq!(bench.got(parked), ":1\r\n");
+    bench.kill(1, true);
+    bench.send(late, &incr);
+    bench.advance(Duration::from_secs(10));
+    assert_eq!(bench.got(late), "");
+    assert_eq!(bench.cells.parked_requests.get(), 1);
+}
+
+#[test]
+fn a_deadline_of_somebodys_choice_opens_no_circuit() {
+    let mut bench = Bench::with(Settings { auto_deadline: false, ..settings() });
+    bench.kill(1, true);
+    for _ in 0..2 {
+        let client = bench.client();
+        bench.send(client, &format!("INCR {}", key_of(1, 0)));
+        bench.advance(Duration::from_millis(19_900));
+        assert_eq!(bench.got(client), "");
+        bench.advance(Duration::from_millis(200));
+        assert!(bench.got(client).contains("gave up after 20.0 s"));
+    }
+}
+
+#[test]
 fn a_deadline_of_zero_masks_nothing() {
     let mut bench = Bench::with(Settings { mask_deadline: Duration::ZERO, ..settings() });
     bench.kill(1, true);
