@@ -50,6 +50,7 @@ mod standalone;
 mod proxy;
 mod tcp;
 mod scripted;
+pub mod audit;
 
 pub use cluster::{
     Builder as ClusterBuilder, Cluster, FailoverKind, Migration, Node, NodeView, Role, Shard, View,
