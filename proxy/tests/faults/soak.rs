@@ -1,0 +1,46 @@
+//! Every fault of the contract, with a table of what was seen.
+
+use crate::scenarios;
+use anyhow::{Result, ensure};
+use std::time::Duration;
+use testbed::audit::Report;
+
+/// What an untouched shard may take beyond a direct client's worst (contract §7).
+const MARGIN: Duration = Duration::from_millis(100);
+
+#[test]
+#[ignore = "soak: every fault of the contract under load, about 5 minutes"]
+fn every_fault_is_masked() -> Result<()> {
+    // Names part of a scenario to run it alone.
+    let wanted = std::env::var("SLOTWAY_TEST_FAULT").unwrap_or_default();
+    let (mut table, mut failed) = (vec![Report::head()], Vec::new());
+    for scenario in scenarios::all() {
+        if !scenario.name.contains(&wanted) {
+            continue;
+        }
+        match scenario.run(MARGIN) {
+            Ok(report) => {
+                eprintln!("{report}");
+                table.push(report.row());
+                if !report.findings.is_empty() {
+                    failed.push(scenario);
+                }
+            }
+            Err(error) => {
+                eprintln!("{}: {error:?}", scenario.name);
+                table.push(format!("| {} | – | {error} |", scenario.name));
+                failed.push(scenario);
+            }
+        }
+    }
+    eprintln!("\n{}", table.join("\n"));
+    let failed: Vec<String> = failed
+        .iter()
+        .map(|scenario| match scenario.lacks {
+            Some(lacks) => format!("{} (lacks {lacks})", scenario.name),
+            None => scenario.name.to_owned(),
+        })
+        .collect();
+    ensure!(failed.is_empty(), "not masked: {}", failed.join("; "));
+    Ok(())
+}
