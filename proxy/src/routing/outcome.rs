@@ -43,8 +43,15 @@ pub enum Rejection<'a> {
 /// the line end; `slot` is that of the request's keys; `forgeable` says that the command runs
 /// code of a client (scripts, functions, modules), which can return any text after having
 /// written: of its errors only a redirect of the request's own slot is believed, and the caller
-/// must still check that the redirect names a known node.
-pub fn outcome_of_error(text: &[u8], slot: Option<Slot>, forgeable: bool) -> Outcome<'_> {
+/// must still check that the redirect names a known node. `replayable` says that it changes
+/// nothing (EVAL_RO): then it may be sent again because of what a node that does not serve says,
+/// forged or not.
+pub fn outcome_of_error(
+    text: &[u8],
+    slot: Option<Slot>,
+    forgeable: bool,
+    replayable: bool,
+) -> Outcome<'_> {
     let code = text.split(|&b| b == b' ').next().unwrap_or_default();
     let rejection = match code {
         b"MOVED" | b"ASK" => match parse_redirect(text) {
@@ -54,7 +61,10 @@ pub fn outcome_of_error(text: &[u8], slot: Option<Slot>, forgeable: bool) -> Out
             },
             _ => return Outcome::Done,
         },
-        _ if forgeable => return Outcome::Done,
+        b"TRYAGAIN" | b"CLUSTERDOWN" | b"LOADING" | b"MASTERDOWN" if forgeable && !replayable => {
+            return Outcome::Done;
+        }
+        b"READONLY" | b"NOAUTH" if forgeable => return Outcome::Done,
         b"TRYAGAIN" => Rejection::TryAgain,
         b"CLUSTERDOWN" if text == b"CLUSTERDOWN Hash slot not served" => Rejection::SlotNotServed,
         b"CLUSTERDOWN" => Rejection::ClusterDown,
@@ -72,7 +82,7 @@ mod tests {
     use super::*;
 
     fn outcome(text: &str, forgeable: bool) -> Outcome<'_> {
-        outcome_of_error(text.as_bytes(), Slot::new(12182), forgeable)
+        outcome_of_error(text.as_bytes(), Slot::new(12182), forgeable, false)
     }
 
     #[test]
@@ -97,6 +107,15 @@ mod tests {
             assert_eq!(outcome(text, false), Outcome::Rejected(rejection), "{text}");
             assert_eq!(outcome(text, true), Outcome::Done, "a script can forge: {text}");
         }
+    }
+
+    #[test]
+    fn a_script_that_only_reads_is_sent_again_to_a_node_that_serves() {
+        let of = |text: &'static str| outcome_of_error(text.as_bytes(), Slot::new(7), true, true);
+        let down = Outcome::Rejected(Rejection::ClusterDown);
+        assert_eq!(of("CLUSTERDOWN The cluster is down"), down);
+        assert_eq!(of("READONLY You can't write against a read only replica."), Outcome::Done);
+        assert_eq!(of("MOVED 8 127.0.0.1:7001"), Outcome::Done, "not its own slot");
     }
 
     #[test]

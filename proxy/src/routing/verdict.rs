@@ -95,7 +95,7 @@ mod tests {
         Situation { replayable: false, forgeable: false, target_known: true, target_tried: false };
 
     fn after(error: &str, situation: Situation) -> Verdict {
-        let outcome = outcome_of_error(error.as_bytes(), Slot::new(7), situation.forgeable);
+        let outcome = outcome_of_error(error.as_bytes(), Slot::new(7), situation.forgeable, false);
         verdict(&outcome, situation)
     }
 

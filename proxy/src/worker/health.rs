@@ -40,6 +40,10 @@ impl Worker {
         self.ask_silent_nodes();
         self.judge_probes();
         self.end_suspense();
+        if !self.held.is_empty() || self.connections.iter().any(|(_, c)| c.suspect) {
+            // The election may come at any time, and nobody tells us of it.
+            self.outbox.wish(WishReason::NotServing);
+        }
     }
 
     fn ask_silent_nodes(&mut self) {
@@ -271,15 +275,25 @@ impl Worker {
         let overdue = |held: &mut Held| held.ticket.received + deadline <= now;
         for Held { pool, ticket, .. } in self.held.extract_if(.., overdue).collect::<Vec<_>>() {
             self.trial_back(ticket.trial, pool, ticket.slot, false);
-            self.give_up_unknown(&ticket, "no other node says who the primary is");
+            self.give_up_silent(&ticket, "no other node says who the primary is");
         }
         for (index, pool) in self.suspects() {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             let overdue = connection.abandon(|ticket| ticket.received + deadline <= now);
             for (ticket, _) in overdue {
                 self.trial_back(ticket.trial, pool, ticket.slot, false);
-                self.give_up_unknown(&ticket, "its node does not answer");
+                self.give_up_silent(&ticket, "its node does not answer");
             }
+        }
+    }
+
+    /// The deadline of a request that a silent node has. What only reads has changed nothing,
+    /// executed or not.
+    fn give_up_silent(&mut self, ticket: &Ticket, trouble: &str) {
+        if ticket.replayable {
+            self.give_up_waiting(ticket, trouble);
+        } else {
+            self.give_up_unknown(ticket, trouble);
         }
     }
 

@@ -236,7 +236,7 @@ impl Worker {
     }
 
     /// The answer to a request that waited until its deadline: nothing of it was executed.
-    fn give_up_waiting(&mut self, ticket: &Ticket, trouble: &str) {
+    pub(super) fn give_up_waiting(&mut self, ticket: &Ticket, trouble: &str) {
         let mut reply = Vec::new();
         let waited = self.now.since(ticket.received).as_secs_f64();
         let text = match ticket.slot {

@@ -21,7 +21,7 @@ impl Worker {
         reply: &[u8],
     ) {
         let text = reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end();
-        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable);
+        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable, ticket.replayable);
         let target = match fate {
             Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, &to),
             _ => None,

@@ -124,12 +124,17 @@ fn a_held_reply_waits_for_a_confirmation_until_the_deadline() {
 #[test]
 fn what_was_handed_over_to_a_frozen_node_ends_at_the_deadline() {
     let mut bench = Bench::new();
-    let client = bench.client();
+    let (client, reads) = (bench.client(), bench.client());
     bench.freeze(1);
     bench.send(client, &format!("INCR {}", key_of(1, 0)));
+    bench.send(reads, &format!("GET {}", key_of(1, 0)));
     bench.live(Duration::from_secs(19));
     assert_eq!(bench.got(client), "");
+    bench.wishes.clear();
     bench.live(Duration::from_secs(2));
+    assert!(!bench.wishes.is_empty(), "the map is asked for all the time");
+    let read = bench.got(reads);
+    assert!(read.starts_with("-CLUSTERDOWN not executed"), "it has changed nothing: {read}");
     let got = bench.got(client);
     assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("does not answer"), "{got}");
     bench.send(client, "PING");
