@@ -139,7 +139,7 @@ impl Handle {
     }
 
     /// Asks for a newer map and returns at once. Wishes are coalesced, at most one refresh is
-    /// under way, and one begins at most every 100 ms (250 ms while the cluster is failing).
+    /// under way, and one begins at most every 40 to 250 ms, by the size of the cluster.
     pub fn request_refresh(&self, reason: Reason) {
         self.shared.requested.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(%reason, "a fresh map is wanted");

@@ -144,7 +144,8 @@ impl Task {
         self.handle.publish_looks(looks);
         self.handle.count_refresh(!views.is_empty());
         let standing = self.standing(&views);
-        self.pace.end(standing);
+        let nodes = self.topology().nodes().len();
+        self.pace.end(standing, nodes);
     }
 
     /// Whom to ask: at the start all seeds; later the nodes that are likely to know and to

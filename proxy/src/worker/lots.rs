@@ -19,6 +19,10 @@ use crate::session::{Away, ClientEnd, Closing};
 use crate::slot::Slot;
 use crate::time::Moment;
 
+/// How often the map is asked for while requests wait for a node; the discovery has a pace of its
+/// own.
+const WISH_INTERVAL: Duration = Duration::from_millis(40);
+
 /// A request that waits.
 #[derive(Debug)]
 pub(super) struct Parked {
@@ -356,6 +360,7 @@ impl Worker {
             let short = lot.oldest_short().map(|oldest| oldest + self.patience(true));
             whole.into_iter().chain(short).min()
         };
+        let wish = self.pools.iter().any(|(_, node)| !node.lot.is_empty()).then_some(self.wish_at);
         let nodes = self.pools.iter().flat_map(|(_, node)| {
             let next = match node.gate {
                 Gate::Closed { next_try, trying: false } if !node.lot.is_empty() => Some(next_try),
@@ -367,13 +372,19 @@ impl Worker {
             let next = (!lot.trying && !lot.is_empty()).then_some(lot.next_try);
             [next, deadline(lot)]
         });
-        nodes.chain(slots).flatten().chain(deadline(&self.behind)).min()
+        nodes.chain(slots).flatten().chain(deadline(&self.behind)).chain(wish).min()
     }
 
     /// Ends what waited too long, then lets one of each lot try whose time has come.
     pub(super) fn tick_parking(&mut self) {
         if self.parking.requests == 0 {
             return;
+        }
+        let waits = self.pools.iter().any(|(_, node)| !node.lot.is_empty());
+        if waits && self.wish_at <= self.now {
+            // A replica may be promoted at any time, and nobody tells us of it.
+            self.wish_at = self.now + WISH_INTERVAL;
+            self.outbox.wish(WishReason::NotServing);
         }
         let pools: Vec<usize> = self.pools.iter().map(|(index, _)| index).collect();
         for index in pools {

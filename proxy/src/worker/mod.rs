@@ -90,6 +90,8 @@ pub struct Worker {
     /// Requests that wait for an earlier one of the same client and slot.
     behind: Lot,
     parking: Parking,
+    /// When the map is wished for next, while requests wait for a node.
+    wish_at: Moment,
     /// Replies of nodes that were suspect.
     held: Vec<Held>,
     large_reads: LargeReads,
@@ -122,6 +124,7 @@ impl Worker {
             lots: HashMap::new(),
             behind: Lot::default(),
             parking: Parking::default(),
+            wish_at: Moment::default(),
             held: Vec::new(),
             large_reads: LargeReads::default(),
             outbox: Outbox::default(),

@@ -25,8 +25,6 @@ pub(crate) struct Scenario {
     pub(crate) back: Option<Duration>,
     /// No answer of any shard takes longer, where a direct client cannot tell.
     pub(crate) slowest: Option<Duration>,
-    /// What slotway has to learn before this can pass.
-    pub(crate) lacks: Option<&'static str>,
 }
 
 impl Scenario {
@@ -44,7 +42,6 @@ impl Scenario {
             linked: false,
             back: None,
             slowest: None,
-            lacks: None,
         }
     }
 
@@ -89,11 +86,6 @@ impl Scenario {
 
     pub(crate) fn slowest(mut self, limit: Duration) -> Scenario {
         self.slowest = Some(limit);
-        self
-    }
-
-    pub(crate) fn lacks(mut self, what: &'static str) -> Scenario {
-        self.lacks = Some(what);
         self
     }
 
