@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{ClientKey, Fenced, Handshake, HandshakeStep, Identity, Ticket};
 use crate::resp::reply::Scanner;
+use crate::resp::write;
 use crate::time::Moment;
 
 /// A buffer that grew beyond this is given back once it is empty (`clear()` never does).
@@ -51,7 +52,7 @@ pub enum Expected {
     Request(Ticket),
     /// The `ASKING` that went before one.
     Asking,
-    /// A request that was settled without it: its reply is dropped if it comes after all.
+    /// A request that was settled without it, or one of ours: its reply is dropped if it comes.
     Abandoned {
         /// Length of the request's bytes.
         len: u32,
@@ -183,6 +184,23 @@ impl Connection {
             Phase::Handshaking(handshake) => Some(handshake.reply(reply, &mut self.greeting)),
             _ => None,
         }
+    }
+
+    /// Has more killed before the greeting is over. Returns whether there is anything to wait for.
+    pub fn fence_too(&mut self, more: Vec<Fenced>) -> bool {
+        match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.fence_too(more, &mut self.greeting),
+            _ => false,
+        }
+    }
+
+    /// Has what is left of a lost connection killed in front of whatever is queued from now on.
+    pub fn push_kill(&mut self, lost: &Fenced) {
+        let start = self.buffer.len();
+        let id = lost.client_id.to_string();
+        write::command(&mut self.buffer, &[b"CLIENT", b"KILL", b"ID", id.as_bytes()]);
+        let len = (self.buffer.len() - start) as u32;
+        self.queue.push_back(Expected::Abandoned { len });
     }
 
     /// What a process that lives on may still hold of this connection, once it is lost: something

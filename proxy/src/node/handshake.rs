@@ -54,6 +54,8 @@ pub struct Handshake {
     /// What has been learned so far.
     pub identity: Identity,
     to_fence: Vec<Fenced>,
+    /// Those that were dealt with: killed, or of another process.
+    pub fenced: Vec<Fenced>,
     /// What became of the connections to fence.
     pub fence: Fence,
 }
@@ -92,7 +94,15 @@ impl Handshake {
         open.push_back(Question::MyId);
         write::command(out, &[b"INFO", b"server"]);
         open.push_back(Question::Info);
-        Handshake { open, identity: Identity::default(), to_fence, fence: Fence::default() }
+        let (identity, fence) = (Identity::default(), Fence::default());
+        Handshake { open, identity, to_fence, fenced: Vec::new(), fence }
+    }
+
+    /// More connections were lost since it began. Returns whether there is more to say.
+    pub fn fence_too(&mut self, more: Vec<Fenced>, out: &mut Vec<u8>) -> bool {
+        self.to_fence = more;
+        self.kill(out);
+        !self.open.is_empty()
     }
 
     /// Takes the reply to the next question: the raw bytes of one RESP2 value. What is to be
@@ -133,6 +143,7 @@ impl Handshake {
                 write::command(out, &[b"CLIENT", b"KILL", b"ID", id.as_bytes()]);
                 self.open.push_back(Question::Kill);
             }
+            self.fenced.push(fenced);
         }
     }
 

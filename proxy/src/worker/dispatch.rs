@@ -98,7 +98,8 @@ impl Worker {
         if let Some(node) = self.pools.get_mut(usize::from(pool)) {
             match kind {
                 Kind::Shared => node.shared = Some(index),
-                Kind::Dedicated | Kind::Probe => node.extra.push(index),
+                Kind::Dedicated => node.extra.push(index),
+                Kind::Probe => node.probe = Some(index),
             }
             node.cells.connections.add(1);
             node.cells.dials.add(1);
@@ -123,6 +124,9 @@ impl Worker {
         node.cells.connections.sub(1);
         if node.shared == Some(index) {
             node.shared = None;
+        }
+        if node.probe == Some(index) {
+            node.probe = None;
         }
         node.extra.retain(|&other| other != index);
         node.idle.retain(|&(other, _)| other != index);

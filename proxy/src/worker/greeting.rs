@@ -1,7 +1,7 @@
 //! The greeting on a new node connection, until requests may go out on it.
 
 use super::{WishReason, Worker};
-use crate::node::{HandshakeStep, Phase};
+use crate::node::{Fenced, HandshakeStep, Phase};
 use crate::resp::reply::Kind;
 
 impl Worker {
@@ -37,6 +37,15 @@ impl Worker {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let pool = connection.pool;
+        let Phase::Handshaking(handshake) = &mut connection.phase else { return };
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            // Others may have been lost since this one was opened.
+            let is_new = |lost: &&Fenced| !handshake.fenced.contains(lost);
+            let more: Vec<Fenced> = node.left_behind.iter().filter(is_new).cloned().collect();
+            if !more.is_empty() && connection.fence_too(more) {
+                return self.touch(index);
+            }
+        }
         let Phase::Handshaking(handshake) = &mut connection.phase else { return };
         let identity = std::mem::take(&mut handshake.identity);
         let fence = handshake.fence;

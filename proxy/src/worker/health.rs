@@ -26,6 +26,8 @@ const REPLACED: &str = "its node went silent and was replaced";
 #[derive(Debug)]
 pub(super) struct Held {
     pool: u16,
+    /// The node: it may leave before, and another one may get the place of its pool.
+    node: Option<NodeId>,
     ticket: Ticket,
     frame: Vec<u8>,
     kind: Kind,
@@ -57,10 +59,7 @@ impl Worker {
             .collect();
         for pool in silent {
             if self.pools.get(usize::from(pool)).is_some_and(|node| node.probe.is_none()) {
-                let probe = self.open(pool, Use::Probe);
-                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
-                    node.probe = Some(probe);
-                }
+                self.open(pool, Use::Probe);
             }
         }
     }
@@ -82,9 +81,6 @@ impl Worker {
     pub(super) fn probe_answered(&mut self, probe: u32) {
         let Some(connection) = self.close_connection(probe) else { return };
         let pool = connection.pool;
-        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
-            node.probe = None;
-        }
         for (_, connection) in &mut self.connections {
             if connection.pool == pool {
                 connection.heard = self.now;
@@ -98,25 +94,20 @@ impl Worker {
         if close {
             self.outbox.push(super::Action::CloseNode { connection: probe });
         }
-        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
-            node.probe = None;
-        }
         self.forget_connection(probe, connection);
         let now = self.now;
-        let silent: Vec<u32> = self
+        let silent = self
             .connections
             .iter()
             .filter(|(_, c)| c.pool == pool && matches!(c.phase, Phase::Ready) && !c.suspect)
-            .filter(|(_, c)| c.awaits_replies() && c.heard + SILENCE <= now)
-            .map(|(index, _)| index as u32)
-            .collect();
-        if !silent.is_empty() {
-            self.suspect(pool, &silent);
+            .any(|(_, c)| c.awaits_replies() && c.heard + SILENCE <= now);
+        if silent {
+            self.suspect(pool);
         }
     }
 
     /// The node is suspect: nothing more goes to it before it answers a greeting.
-    fn suspect(&mut self, pool: u16, silent: &[u32]) {
+    fn suspect(&mut self, pool: u16) {
         self.cells.suspects.add(1);
         if let Some(node) = self.pools.get_mut(usize::from(pool)) {
             node.unconfirmed = true;
@@ -126,22 +117,41 @@ impl Worker {
         if let Some(node) = self.pools.get(usize::from(pool)) {
             tracing::warn!(node = %node.endpoint, "the node does not answer; its requests wait");
         }
+        // Those that happen to owe nothing are as good as the silent ones: what would be sent on
+        // them goes to the same process, and must not be believed before it is confirmed.
+        let is_ready = |c: &Connection| matches!(c.phase, Phase::Ready);
         let shared = self.pools.get(usize::from(pool)).and_then(|node| node.shared);
-        if shared.is_some_and(|shared| silent.contains(&shared)) {
+        if shared.and_then(|shared| self.connections.get(shared as usize)).is_some_and(is_ready) {
             self.retire_shared(pool);
         }
-        let mut unsent = Vec::new();
-        for &index in silent {
+        self.retire_extra(pool);
+        let ready: Vec<(u32, u64)> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.pool == pool && is_ready(c) && !c.suspect)
+            .map(|(index, c)| (index as u32, c.serial))
+            .collect();
+        let (now, mut unsent) = (self.now, Vec::new());
+        for (index, serial) in ready {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            if connection.serial != serial {
+                continue;
+            }
             if connection.stream != Stream::Whole {
                 // In the middle of a large reply: nothing of it can be taken back or replaced.
-                self.drop_connection(index, true);
+                if !connection.read_paused && connection.heard + SILENCE <= now {
+                    self.drop_connection(index, true);
+                }
                 continue;
             }
             connection.suspect = true;
             connection.hold_replies = true;
             connection.retiring = true;
             unsent.extend(connection.take_unsent());
+            if connection.is_idle() {
+                // A part of a request at most: nothing will ever be answered here.
+                self.drop_connection(index, true);
+            }
         }
         for (ticket, frame) in unsent {
             self.after_loss(pool, ticket, frame, false);
@@ -166,7 +176,9 @@ impl Worker {
         let (pool, frame) = (connection.pool, connection.head_frame().to_vec());
         let Some(Expected::Request(ticket)) = connection.pop() else { return };
         self.outbox.wish(WishReason::NotServing);
-        self.held.push(Held { pool, ticket, frame, kind, reply: reply.to_vec(), since: self.now });
+        let node = self.pools.get(usize::from(pool)).map(|node| node.id);
+        let (reply, since) = (reply.to_vec(), self.now);
+        self.held.push(Held { pool, node, ticket, frame, kind, reply, since });
         if self.topology.nodes().len() < 2 {
             self.deliver_held(|_| true); // nobody else could say
         }
@@ -178,13 +190,9 @@ impl Worker {
     pub fn views_given(&mut self, looks: &[(NodeId, Moment)], now: Moment) {
         self.now = now;
         if !self.held.is_empty() {
-            let pools: Vec<(u16, NodeId)> =
-                self.pools.iter().map(|(index, node)| (index as u16, node.id)).collect();
-            let seen_since = |pool: u16, since: Moment| {
-                let id = pools.iter().find(|(index, _)| *index == pool).map(|(_, id)| *id);
-                looks.iter().any(|&(by, asked_at)| Some(by) != id && asked_at > since)
-            };
-            self.deliver_held(|held| seen_since(held.pool, held.since));
+            self.deliver_held(|held| {
+                looks.iter().any(|&(by, at)| Some(by) != held.node && at > held.since)
+            });
         }
         self.confirm_connections(looks);
     }
@@ -193,10 +201,12 @@ impl Worker {
         let (ripe, rest) = std::mem::take(&mut self.held).into_iter().partition(|h| ripe(h));
         self.held = rest;
         let ripe: Vec<Held> = ripe;
-        for Held { pool, ticket, frame, kind, reply, .. } in ripe {
-            let owner = ticket.slot.map(|slot| self.routes[slot.index()]);
+        for Held { pool, node, ticket, frame, kind, reply, .. } in ripe {
             let (trial, slot) = (ticket.trial, ticket.slot);
-            if owner.is_some_and(|owner| owner != pool) {
+            // Asked of the map: a redirect of a node that is behind may have patched the route.
+            let owner = slot.map(|slot| self.topology.primary_of(slot));
+            let owner = owner.map(|owner| owner.map(|owner| self.topology.node(owner).id));
+            if owner.is_some_and(|owner| owner.is_none() || owner != node) {
                 if ticket.replayable {
                     self.after_loss(pool, ticket, frame, true);
                 } else {
@@ -229,8 +239,10 @@ impl Worker {
                 continue;
             }
             node.unconfirmed = false;
-            if self.routes.contains(&pool) {
-                if let Some(connection) = self.connections.get_mut(index as usize) {
+            if self.topology.primaries().any(|node| self.topology.node(node).id == id) {
+                if let Some(connection) = self.connections.get_mut(index as usize)
+                    && matches!(connection.phase, Phase::Confirming { .. })
+                {
                     let identity = std::mem::take(&mut connection.identity);
                     connection.ready(identity, now);
                 }
@@ -263,9 +275,22 @@ impl Worker {
                 if ticket.replayable {
                     self.after_loss(pool, ticket, frame, true);
                 } else {
+                    self.trial_back(ticket.trial, pool, ticket.slot, false);
                     self.give_up_unknown(&ticket, REPLACED);
                 }
             }
+            self.close_if_abandoned(index);
+        }
+    }
+
+    /// Nobody waits for anything on this connection any more. What its process still holds of it
+    /// is fenced like that of any lost one.
+    fn close_if_abandoned(&mut self, index: u32) {
+        if let Some(connection) = self.connections.get_mut(index as usize)
+            && connection.suspect
+            && connection.tickets_mut().next().is_none()
+        {
+            self.drop_connection(index, true);
         }
     }
 
@@ -274,26 +299,26 @@ impl Worker {
         let (now, deadline) = (self.now, self.settings.mask_deadline);
         let overdue = |held: &mut Held| held.ticket.received + deadline <= now;
         for Held { pool, ticket, .. } in self.held.extract_if(.., overdue).collect::<Vec<_>>() {
-            self.trial_back(ticket.trial, pool, ticket.slot, false);
-            self.give_up_silent(&ticket, "no other node says who the primary is");
+            self.end_waiting(pool, &ticket, "no other node says who the primary is");
         }
         for (index, pool) in self.suspects() {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             let overdue = connection.abandon(|ticket| ticket.received + deadline <= now);
             for (ticket, _) in overdue {
-                self.trial_back(ticket.trial, pool, ticket.slot, false);
-                self.give_up_silent(&ticket, "its node does not answer");
+                self.end_waiting(pool, &ticket, "its node does not answer");
             }
+            self.close_if_abandoned(index);
         }
     }
 
     /// The deadline of a request that a silent node has. What only reads has changed nothing,
     /// executed or not.
-    fn give_up_silent(&mut self, ticket: &Ticket, trouble: &str) {
+    fn end_waiting(&mut self, pool: u16, ticket: &Ticket, why: &str) {
+        self.trial_back(ticket.trial, pool, ticket.slot, false);
         if ticket.replayable {
-            self.give_up_waiting(ticket, trouble);
+            self.give_up_waiting(ticket, why);
         } else {
-            self.give_up_unknown(ticket, trouble);
+            self.give_up_unknown(ticket, why);
         }
     }
 

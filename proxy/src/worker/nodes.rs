@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::pool::Gate;
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Expected, Kind as Use, Phase, Stream, Ticket, Trial};
+use crate::node::{Expected, Fenced, Kind as Use, Phase, Stream, Ticket, Trial};
 use crate::resp::reply::{Kind, Progress};
 use crate::time::Moment;
 
@@ -203,10 +203,8 @@ impl Worker {
             }
         }
         self.outbox.wish(WishReason::ConnectionLost);
-        if let Some(fenced) = connection.left_behind()
-            && let Some(node) = self.pools.get_mut(usize::from(pool))
-        {
-            node.leave_behind(fenced);
+        if let Some(lost) = connection.left_behind() {
+            self.leave_behind(pool, lost);
         }
         let large = (connection.stream == Stream::Flowing).then(|| connection.head_client());
         let waited = connection.stream == Stream::Waiting;
@@ -229,6 +227,27 @@ impl Worker {
             }
         }
         self.feed_large_queue(pool);
+    }
+
+    /// A connection was lost with requests that its process may still hold. Nothing that is sent
+    /// to the node from now on may be executed before them: new connections have them killed in
+    /// their greeting, the shared one, if it is open, in front of whatever is queued next, and the
+    /// others are not used again.
+    fn leave_behind(&mut self, pool: u16, lost: Fenced) {
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        let shared = node.shared;
+        if let Some(shared) = shared
+            && let Some(connection) = self.connections.get_mut(shared as usize)
+            && matches!(connection.phase, Phase::Ready | Phase::Confirming { .. })
+            && connection.identity.run_id.as_ref() == Some(&lost.run_id)
+        {
+            connection.push_kill(&lost);
+            self.touch(shared);
+        }
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            node.leave_behind(lost);
+        }
+        self.retire_extra(pool);
     }
 
     /// Nothing more is added to the pool's shared connection; a new one is opened when needed.

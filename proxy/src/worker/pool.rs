@@ -127,6 +127,7 @@ impl Pool {
         !self.listed
             && self.shared.is_none()
             && self.extra.is_empty()
+            && self.probe.is_none()
             && self.lot.is_empty()
             && self.large_queue.is_empty()
     }

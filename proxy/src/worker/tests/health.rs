@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, encode, key_of, topology};
+use super::bench::{Bench, encode, key_of, settings, topology};
+use crate::slot::Slot;
+use crate::worker::Settings;
 
 #[test]
 fn a_node_that_answers_a_second_connection_is_only_slow() {
@@ -125,6 +127,7 @@ fn a_held_reply_waits_for_a_confirmation_until_the_deadline() {
 fn what_was_handed_over_to_a_frozen_node_ends_at_the_deadline() {
     let mut bench = Bench::new();
     let (client, reads) = (bench.client(), bench.client());
+    let wire = bench.wires_of(1)[0];
     bench.freeze(1);
     bench.send(client, &format!("INCR {}", key_of(1, 0)));
     bench.send(reads, &format!("GET {}", key_of(1, 0)));
@@ -137,6 +140,7 @@ fn what_was_handed_over_to_a_frozen_node_ends_at_the_deadline() {
     assert!(read.starts_with("-CLUSTERDOWN not executed"), "it has changed nothing: {read}");
     let got = bench.got(client);
     assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("does not answer"), "{got}");
+    assert!(!bench.wires.contains_key(&wire), "a connection that nobody waits for is closed");
     bench.send(client, "PING");
     assert_eq!(bench.got(client), "+PONG\r\n");
 }
@@ -160,4 +164,122 @@ fn what_was_not_handed_over_to_a_frozen_node_is_taken_back() {
     bench.answer(4, ":2");
     assert_eq!(bench.got(client), ":2\r\n");
     assert_eq!(bench.cells.parked_requests.get(), 0);
+}
+
+#[test]
+fn a_read_that_a_frozen_node_holds_ends_as_not_executed() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.freeze(1);
+    bench.send(client, &format!("GET {}", key_of(1, 0)));
+    bench.live(Duration::from_secs(21));
+    let got = bench.got(client);
+    assert!(got.starts_with("-CLUSTERDOWN not executed: its node does not answer"), "{got}");
+    assert_eq!(bench.cells.unknown_results.get(), 0);
+}
+
+#[test]
+fn a_part_of_a_request_keeps_no_connection_open() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let wire = bench.wires_of(1)[0];
+    bench.freeze(1);
+    bench.wires.get_mut(&wire).unwrap().takes = Some(10);
+    bench.send(client, &format!("INCR {}", key_of(1, 0)));
+    bench.live(Duration::from_secs(3));
+    assert_eq!(bench.cells.suspects.get(), 1);
+    let mut connections = bench.worker.connections.iter();
+    assert!(connections.all(|(_, c)| !c.suspect), "nothing will ever be answered on it");
+}
+
+#[test]
+fn a_probe_takes_no_place_of_large_requests() {
+    let mut bench = Bench::with(Settings { dedicated_max: 1, ..settings() });
+    let (slow, large) = (bench.client(), bench.client());
+    bench.send(slow, &format!("EVAL slow 1 {}", key_of(1, 0)));
+    bench.slow_dials = true;
+    bench.live(Duration::from_millis(1500));
+    assert_eq!(bench.wires_of(1).len(), 2, "the probe is being dialed");
+    bench.send(large, &format!("SET {} {}", key_of(1, 1), "x".repeat(25_000)));
+    for wire in bench.wires_of(1) {
+        bench.open(wire);
+    }
+    assert_eq!(bench.at(1).len(), 2, "the large request went out");
+}
+
+/// Only one connection of the node was silent, and the others were used at once when it was back.
+#[test]
+fn no_connection_of_a_suspect_node_is_used_again() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let shared = bench.wires_of(1)[0];
+    bench.send(client, &format!("SET {} {}", key_of(1, 1), "x".repeat(25_000)));
+    bench.freeze(1);
+    bench.live(Duration::from_secs(3));
+    assert_eq!(bench.cells.suspects.get(), 1);
+    assert!(!bench.wires.contains_key(&shared), "the idle one is closed");
+}
+
+#[test]
+fn a_redirect_of_a_node_that_is_behind_confirms_nothing() {
+    let mut bench = Bench::new();
+    let (writes, reads) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    bench.freeze(1);
+    bench.send(writes, &format!("INCR {key}"));
+    bench.live(Duration::from_secs(3));
+    bench.thaw(1);
+    bench.answer(1, ":1");
+    bench
+        .topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)]), (1, &[(16383, 16383)])]));
+    bench.send(reads, &format!("GET {key}"));
+    let slot = Slot::of_key(key.as_bytes()).number();
+    bench.answer(4, &format!("-MOVED {slot} 10.0.0.1:1"));
+    bench.look(2);
+    let got = bench.got(writes);
+    assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("replaced"), "{got}");
+}
+
+// ---- the fence ----
+
+/// A large write whose connection breaks alone: the shared one was used before it was fenced.
+#[test]
+fn what_is_left_of_a_lost_connection_is_killed_on_the_open_one_first() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    bench.send(client, &format!("RPUSH {key} {}", "x".repeat(25_000)));
+    let large = *bench.wires_of(1).last().unwrap();
+    bench.advance(Duration::from_secs(2));
+    bench.wires.remove(&large);
+    bench.worker.node_lost(large, bench.now);
+    bench.send(client, &format!("RPUSH {key} 2"));
+    assert!(bench.got(client).starts_with("-UNKNOWNRESULT "));
+    assert_eq!(bench.at(1), [format!("RPUSH {key} 2")]);
+    assert_eq!(bench.killed, [format!("CLIENT KILL ID {large}")]);
+    bench.answer(1, ":2");
+    assert_eq!(bench.got(client), ":2\r\n");
+}
+
+#[test]
+fn what_is_lost_during_a_greeting_is_killed_at_its_end() {
+    let mut bench = Bench::new();
+    let (small, client) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    let shared = bench.wires_of(1)[0];
+    bench.send(client, &format!("RPUSH {key} {}", "x".repeat(25_000)));
+    let large = *bench.wires_of(1).last().unwrap();
+    bench.advance(Duration::from_secs(2));
+    bench.send(small, &format!("RPUSH {} 1", key_of(1, 1)));
+    // The shared one breaks; its successor is greeted when the other one breaks too.
+    bench.wires.remove(&shared);
+    bench.worker.node_lost(shared, bench.now);
+    bench.freeze(1);
+    bench.send(small, &format!("RPUSH {} 2", key_of(1, 1)));
+    bench.wires.remove(&large);
+    bench.worker.node_lost(large, bench.now);
+    bench.turn();
+    bench.thaw(1);
+    let kill = |id| format!("CLIENT KILL ID {id}");
+    assert_eq!(bench.killed, [kill(shared), kill(large)]);
 }
