@@ -2,33 +2,51 @@
 //! nodes that execute, redirect, refuse, die and come back, connections that break at any byte.
 //! Then all is healed, and every promise is held against what really happened.
 //!
-//! Each run follows from its number; a failing one prints it, and [`REPLAY`] runs it alone.
+//! Each run follows from its number; a failing one prints it, and `SLOTWAY_RUN=<number>` runs it
+//! alone.
 
 mod cluster;
+mod faults;
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::bench::{Bench, encode, settings};
+use super::bench::{encode, settings};
+use crate::node::Phase;
 use crate::worker::Settings;
 use crate::worker::pool::Gate;
 use cluster::{Kind, Op, PORTS, TAGS, slot_of};
 use world::World;
 
-/// Set to the number of a run that failed.
-const REPLAY: Option<u64> = None;
-
-const RUNS: u64 = 300;
-const STEPS: usize = 400;
+const RUNS: u64 = 2000;
+const STEPS: usize = 600;
 
 #[test]
 fn whatever_happens_every_client_gets_the_truth_in_order() {
-    let seeds = REPLAY.map_or(0..RUNS, |seed| seed..seed + 1);
-    for seed in seeds {
+    let replay = std::env::var("SLOTWAY_RUN").ok().and_then(|text| text.parse::<u64>().ok());
+    for seed in replay.map_or(0..RUNS, |seed| seed..seed + 1) {
         let told = Told(seed);
         run(seed);
         drop(told);
     }
+}
+
+#[test]
+#[ignore = "soak: as many runs as fit into SLOTWAY_SOAK_MINUTES (30)"]
+fn whatever_happens_for_a_long_time() {
+    let minutes = std::env::var("SLOTWAY_SOAK_MINUTES").ok().and_then(|text| text.parse().ok());
+    let until = Instant::now() + Duration::from_secs_f64(minutes.unwrap_or(30.0) * 60.0);
+    let (mut runs, mut failed) = (0, Vec::new());
+    while Instant::now() < until {
+        let seed = RUNS + runs;
+        if std::panic::catch_unwind(|| run(seed)).is_err() {
+            eprintln!("run {seed} failed: SLOTWAY_RUN={seed} replays it");
+            failed.push(seed);
+        }
+        runs += 1;
+    }
+    eprintln!("{runs} runs, failed: {failed:?}");
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 /// Says which run failed.
@@ -37,7 +55,7 @@ struct Told(u64);
 impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("run {} failed: set REPLAY to it", self.0);
+            eprintln!("run {} failed: SLOTWAY_RUN={0} replays it", self.0);
         }
     }
 }
@@ -48,9 +66,11 @@ fn run(seed: u64) {
         park_max_requests: if seed.is_multiple_of(7) { 10 } else { 1000 },
         mask_deadline: Duration::from_secs(if seed.is_multiple_of(5) { 1 } else { 60 }),
         park_max_bytes: 1_000_000,
+        strict_order: seed % 3 == 1,
+        dedicated_max: 1 + seed as usize % 2,
         ..settings()
     };
-    let mut world = World::new(Bench::without_topology(settings), seed);
+    let mut world = World::new(settings, seed);
     for _ in 0..4 {
         world.connect_client();
     }
@@ -77,20 +97,26 @@ fn step(world: &mut World) {
         52..70 => drop(wire.map(|wire| world.node_answers(wire))),
         70..76 => drop(wire.map(|wire| world.end_dial(wire))),
         76..80 => drop(world.writable()),
-        80..84 => {
-            let ms = if world.rng.u8(..) < 8 { 2500 } else { world.rng.u64(1..300) };
+        80..82 => {
+            let ms = if world.rng.u8(..) < 40 { 2500 } else { world.rng.u64(1..300) };
             world.wait(Duration::from_millis(ms));
         }
+        82 | 83 => fault(world, port, tag),
         84..86 => {
             let garbage = world.rng.bool();
             let _ = wire.map(|wire| world.break_wire(wire, garbage));
         }
-        86 => kill(world, port),
-        87 | 88 => world.cluster.nodes.get_mut(&port).unwrap().down = false,
+        86 if world.rng.bool() => world.kill(port),
+        86..89 => world.cluster.nodes.get_mut(&port).unwrap().down = false,
         89 => flip(&mut world.cluster.nodes.get_mut(&port).unwrap().loading),
         90 => flip(&mut world.cluster.nodes.get_mut(&port).unwrap().clusterdown),
         91..96 => reshape(world, tag, port),
-        96 => world.publish(),
+        96 => match world.rng.u8(..4) {
+            0 => world.publish(true),
+            1 => world.publish(false),
+            2 => world.ask_view(),
+            _ => world.view_arrives(),
+        },
         97 => {
             let breaks = world.rng.bool();
             world.client_leaves(client, breaks);
@@ -104,24 +130,113 @@ fn flip(flag: &mut bool) {
     *flag = !*flag;
 }
 
-fn kill(world: &mut World, port: u16) {
-    world.cluster.nodes.get_mut(&port).unwrap().down = true;
-    let wires = world.wires.iter().filter(|(_, wire)| wire.port == port);
-    for wire in wires.map(|(&index, _)| index).collect::<Vec<_>>() {
-        world.break_wire(wire, false);
+/// Something happens to a node that owns something.
+fn fault(world: &mut World, any: u16, tag: &str) {
+    let owner = world.cluster.slots[&slot_of(tag)].owner;
+    let port = if world.rng.bool() { owner } else { any };
+    match world.rng.u8(..8) {
+        0..3 => world.freeze(port),
+        3 => world.thaw(port),
+        4 => pause(world, owner, tag),
+        5 => fail_over(world, port),
+        6 => cut(world, owner, tag),
+        _ => {
+            world.ask_view();
+            for port in PORTS {
+                if world.rng.bool() {
+                    world.thaw(port);
+                }
+            }
+        }
     }
+}
+
+/// Everybody has something to ask of this node, which is well.
+fn all_ask(world: &mut World, owner: u16, tag: &str) {
+    world.cure(owner);
+    for client in 0..world.clients.len() {
+        ask(world, client, tag);
+        world.client_sends(client);
+    }
+}
+
+/// Frozen for a while with something to do, replaced or not, and back.
+fn pause(world: &mut World, owner: u16, tag: &str) {
+    all_ask(world, owner, tag);
+    world.freeze(owner);
+    world.flush();
+    let ms = world.rng.u64(500..9000);
+    world.wait(Duration::from_millis(ms));
+    if world.rng.bool() {
+        fail_over(world, owner);
+    }
+    world.thaw(owner);
+    if world.rng.bool() {
+        world.round(Some(owner));
+    }
+    if world.rng.bool() {
+        for client in 0..world.clients.len() {
+            ask(world, client, tag);
+            world.client_sends(client);
+        }
+        world.flush();
+        let ms = world.rng.u64(1..1000);
+        world.wait(Duration::from_millis(ms));
+        world.round(Some(owner));
+        world.round(Some(owner));
+    }
+}
+
+/// Connections break whose bytes stay in the process, which goes on with them later.
+fn cut(world: &mut World, owner: u16, tag: &str) {
+    all_ask(world, owner, tag);
+    world.flush();
+    let wires = world.wires.iter().filter(|(_, wire)| wire.port == owner);
+    for wire in wires.map(|(&index, _)| index).collect::<Vec<_>>() {
+        if world.rng.bool() {
+            world.lose(wire);
+        }
+    }
+    world.flush();
+    for client in 0..world.clients.len() {
+        ask(world, client, tag);
+        world.client_sends(client);
+    }
+    for _ in 0..world.rng.usize(0..4) {
+        world.flush();
+        world.wait(Duration::from_millis(20));
+        world.round(Some(owner));
+    }
+    world.ghosts_act(false);
+}
+
+fn fail_over(world: &mut World, port: u16) {
+    let slots = world.cluster.slots.iter().filter(|(_, place)| place.owner == port);
+    for slot in slots.map(|(&slot, _)| slot).collect::<Vec<_>>() {
+        world.lay(slot);
+    }
+    world.cluster.fail_over(port);
+}
+
+fn give(world: &mut World, slot: u16, port: u16) {
+    world.lay(slot);
+    world.cluster.give(slot, port);
 }
 
 /// A slot moves on its way to another node, or a failover gives it away at once.
 fn reshape(world: &mut World, tag: &str, port: u16) {
     let slot = slot_of(tag);
     let chance = world.rng.u8(..4);
+    let frozen = |port: u16| world.cluster.nodes[&port].frozen;
+    if frozen(port) || frozen(world.cluster.slots[&slot].owner) {
+        return; // a slot does not move without its nodes
+    }
     let Some(place) = world.cluster.slots.get_mut(&slot) else { return };
     match place.target {
         None if place.owner != port && chance > 0 => place.target = Some(port),
-        None => world.cluster.give(slot, port),
+        None => give(world, slot, port),
         Some(_) if chance < 2 => drop(place.moved.insert(format!("{tag}{chance}"))),
-        Some(target) => world.cluster.give(slot, target),
+        Some(target) => give(world, slot, target),
     }
 }
 
@@ -154,6 +269,9 @@ fn ask(world: &mut World, client: usize, tag: &str) {
             client,
             slot,
             kind,
+            asked: world.bench.now,
+            handed: false,
+            doomed: false,
             executed: 0,
             failed: false,
             queued: None,
@@ -168,17 +286,27 @@ fn ask(world: &mut World, client: usize, tag: &str) {
 fn heal(world: &mut World) {
     // Clients that were cut off for being slow or in the middle of a reply are told apart here.
     world.healed = true;
+    for port in PORTS {
+        world.thaw(port);
+    }
+    world.ghosts_act(true);
+    world.cluster.tell_all();
     for slot in world.cluster.slots.keys().copied().collect::<Vec<_>>() {
         let place = &world.cluster.slots[&slot];
         let owner = place.target.unwrap_or(place.owner);
-        world.cluster.give(slot, owner);
+        if place.target.is_some() {
+            give(world, slot, owner);
+        }
+        if let Some(place) = world.cluster.slots.get_mut(&slot) {
+            place.target = None;
+            place.moved.clear();
+        }
     }
-    world.cluster.tell_all();
     for node in world.cluster.nodes.values_mut() {
         (node.down, node.loading, node.clusterdown) = (false, false, false);
     }
     if world.rng.u8(..4) == 0 {
-        world.publish();
+        world.publish(true);
     }
     settle(world);
     world.healed_from = Some(world.cluster.ops.len());
@@ -193,29 +321,29 @@ fn heal(world: &mut World) {
 }
 
 fn settle(world: &mut World) {
-    let until = world.bench.now + Duration::from_secs(10);
+    let until = world.bench.now + Duration::from_secs(30);
     loop {
-        let mut any = world.writable();
-        for index in world.wires.keys().copied().collect::<Vec<_>>() {
-            if world.wires.get(&index).is_some_and(|wire| !wire.open) {
-                world.end_dial(index);
-                any = true;
-            }
-            any |= world.node_serves(index) | world.node_answers(index);
-        }
+        let mut any = world.writable() | world.round(None);
         for n in 0..world.clients.len() {
             any |= world.client_sends(n);
         }
         world.flush();
         if !any {
             let waiting = world.clients.iter().any(|c| c.index.is_some() && !c.ops.is_empty());
-            match world.bench.worker.next_wake() {
-                Some(at) if waiting && at <= until => {
-                    let by = at.since(world.bench.now);
-                    world.wait(by);
-                    world.flush();
-                }
-                _ => return,
+            let worker = &world.bench.worker;
+            let busy = worker.connections.iter().any(|(_, c)| !matches!(c.phase, Phase::Ready));
+            if !(waiting || busy || !worker.held.is_empty()) || world.bench.now >= until {
+                return;
+            }
+            let wake = worker.next_wake().map_or(Duration::MAX, |at| at.since(world.bench.now));
+            world.wait(wake.min(Duration::from_millis(100)));
+            world.flush();
+            if std::mem::take(&mut world.wished) {
+                world.ask_view();
+                world.wished |= world.looks.is_empty();
+            }
+            while !world.looks.is_empty() {
+                world.view_arrives();
             }
         }
     }
@@ -239,7 +367,12 @@ fn check(world: &mut World) {
 
     let (worker, cells) = (&mut world.bench.worker, &world.bench.cells);
     assert_eq!((cells.parked_requests.get(), cells.parked_bytes.get()), (0, 0));
-    for (_, pool) in &worker.pools {
+    assert!(worker.held.is_empty(), "held for ever: {:?}", worker.held);
+    for (index, pool) in &worker.pools {
+        let of_pool = worker.connections.iter().filter(|(_, c)| usize::from(c.pool) == index);
+        let known = usize::from(pool.shared.is_some()) + pool.idle.len();
+        assert_eq!(of_pool.count(), known, "a connection without use: {:?}", pool.extra);
+        assert!(pool.probe.is_none(), "a probe for ever");
         assert!(pool.lot.is_empty() && pool.large_queue.is_empty());
         assert!(!matches!(pool.gate, Gate::Closed { trying: true, .. }), "nobody tries");
     }
@@ -248,6 +381,7 @@ fn check(world: &mut World) {
     }
     for (index, connection) in &worker.connections {
         assert!(connection.is_idle() && connection.unsent_bytes() == 0, "{connection:?}");
+        assert!(!connection.suspect && matches!(connection.phase, Phase::Ready), "{connection:?}");
         assert!(world.wires.contains_key(&(index as u32)), "{index} has no socket");
     }
     for client in &world.clients {

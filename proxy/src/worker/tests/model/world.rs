@@ -7,26 +7,34 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::cluster::{Cluster, Kind, op_of};
+use super::faults::{Ghost, Look};
 use crate::node::{Phase, Stream};
-use crate::worker::Action;
+use crate::time::Moment;
 use crate::worker::tests::bench::{Bench, take_requests};
+use crate::worker::{Action, Settings};
 
 /// One connection to a node.
 #[derive(Default)]
 pub(super) struct Wire {
     pub(super) port: u16,
     pub(super) open: bool,
+    /// What its process calls it.
+    pub(super) id: u32,
+    /// Since when it owes the oldest reply, as slotway can see it.
+    pub(super) owes: Option<Moment>,
+    /// Its kernel takes nothing more.
+    pub(super) stuck: bool,
     /// What the kernel took that is no whole request yet.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// Whole requests that the node has not looked at.
     pub(super) requests: VecDeque<String>,
     /// Requests that the node has not answered, or whose answer has not been read.
-    unread: VecDeque<(Option<usize>, bool, usize)>,
+    pub(super) unread: VecDeque<(Option<usize>, bool, usize)>,
     /// Replies on their way.
     pub(super) output: Vec<u8>,
     delivered: usize,
     produced: usize,
-    asking: bool,
+    pub(super) asking: bool,
     write_blocked: bool,
     /// Something came while it was not to be read: nobody looks before the worker says so.
     unheard: bool,
@@ -51,40 +59,51 @@ pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) wires: BTreeMap<u32, Wire>,
     pub(super) clients: Vec<Client>,
+    /// What processes hold of connections that are no more.
+    pub(super) ghosts: Vec<Ghost>,
+    /// Nodes that were asked for their view, when, and what they said.
+    pub(super) looks: Vec<Look>,
+    pub(super) next_heartbeat: Moment,
     /// From now on all sockets take everything and nothing fails.
     pub(super) healed: bool,
     /// The first request that was made when all was well again.
     pub(super) healed_from: Option<usize>,
     /// Large replies of which a part was passed on when their connection broke.
-    broken_replies: u64,
+    pub(super) broken_replies: u64,
     /// Clients that were closed for being slow.
     slow: u64,
     next_id: u64,
+    pub(super) mask_deadline: Duration,
+    /// Discovery was asked for news.
+    pub(super) wished: bool,
 }
 
 impl World {
-    pub(super) fn new(bench: Bench, seed: u64) -> World {
+    pub(super) fn new(settings: Settings, seed: u64) -> World {
+        let mask_deadline = settings.mask_deadline;
+        let strict = settings.strict_order;
+        let bench = Bench::without_topology(settings);
         let mut world = World {
             bench,
             cluster: Cluster::new(),
             rng: Rng::with_seed(seed),
             wires: BTreeMap::new(),
             clients: Vec::new(),
+            ghosts: Vec::new(),
+            looks: Vec::new(),
+            next_heartbeat: Moment::default(),
             healed: false,
             healed_from: None,
             broken_replies: 0,
             slow: 0,
             next_id: 1,
+            mask_deadline,
+            wished: false,
         };
-        world.publish();
+        (world.cluster.strict, world.cluster.calm) = (strict, seed.is_multiple_of(4));
+        world.next_heartbeat = world.bench.now;
+        world.publish(true);
         world
-    }
-
-    pub(super) fn publish(&mut self) {
-        let topology = self.cluster.topology();
-        self.bench.worker.topology_changed(topology, self.bench.now);
-        self.bench.worker.connect_to_primaries(self.bench.now);
-        self.act();
     }
 
     /// A part of this many, often all.
@@ -160,6 +179,10 @@ impl World {
             let mut text = String::from_utf8(bytes).unwrap();
             text.truncate(100);
             self.check_answer(op, &text);
+            if text.starts_with("-UNKNOWN") {
+                let now = self.cluster.tick();
+                self.cluster.ops[op].setback.get_or_insert(now);
+            }
             self.cluster.ops[op].answer = Some(text);
         }
     }
@@ -174,18 +197,21 @@ impl World {
             b'-' if text.starts_with("-WRONGTYPE ") => own(&text[11..]) && asked.failed,
             b'-' if text.starts_with("-CROSSSLOT") => asked.kind == Kind::CrossSlot,
             b'-' if text.starts_with("-UNKNOWNRESULT sent") => {
-                matches!(asked.kind, Kind::Write | Kind::Script)
+                matches!(asked.kind, Kind::Write | Kind::Script) && asked.handed
+            }
+            b'-' if text.starts_with("-CLUSTERDOWN not executed: ") => {
+                let waited = self.bench.now.since(asked.asked);
+                waited >= self.mask_deadline
             }
             // A script can say so too, so it is the script's word.
             b'-' if asked.kind == Kind::Script && text.starts_with("-LOADING ") => true,
             b'-' if asked.kind == Kind::Script && text.starts_with("-CLUSTERDOWN The ") => true,
             b'-' if asked.kind == Kind::Script && text.starts_with("-CLUSTERDOWN Hash ") => true,
-            b'-' => {
-                text.starts_with("-CLUSTERDOWN not executed: ")
-                    || text.starts_with("-OVERLOADED not executed: ")
-            }
+            b'-' => text.starts_with("-OVERLOADED not executed: "),
             _ => false,
         };
+        let lost = asked.doomed && matches!(asked.kind, Kind::Write | Kind::Script);
+        assert!(!lost || !text.starts_with('+'), "t{op} is lost and was acknowledged: {asked:?}");
         assert!(right, "request t{op} {asked:?} was answered {text:?}");
         assert!(
             !(self.healed_from.is_some_and(|from| op >= from) && text.starts_with("-CLUSTERDOWN")),
@@ -206,6 +232,9 @@ impl World {
             self.bench.worker.node_lost(index, self.bench.now);
         } else {
             wire.open = true;
+            let node = self.cluster.nodes.get_mut(&wire.port).unwrap();
+            node.accepted += 1;
+            wire.id = node.accepted;
             self.bench.worker.node_connected(index, self.bench.now);
         }
         self.act();
@@ -213,9 +242,13 @@ impl World {
 
     fn write_node(&mut self, index: u32) -> bool {
         let output = self.bench.worker.node_output(index).to_vec();
-        let len = self.part(output.len());
+        let mut len = self.part(output.len());
         let now = self.cluster.tick();
         let Some(wire) = self.wires.get_mut(&index) else { return false };
+        if wire.stuck {
+            len = 0;
+        }
+        let ready = matches!(self.bench.worker.connections[index as usize].phase, Phase::Ready);
         wire.write_blocked = len < output.len();
         wire.input.extend_from_slice(&output[..len]);
         for request in take_requests(&mut wire.input) {
@@ -224,6 +257,10 @@ impl World {
                 let op = &mut self.cluster.ops[op];
                 let queued = op.queued.take().filter(|(at, _)| *at == index);
                 op.sent = queued.map_or(now, |(_, since)| since);
+                op.handed = true;
+                if ready {
+                    wire.owes.get_or_insert(self.bench.now);
+                }
             }
             wire.requests.push_back(short(&request));
         }
@@ -234,15 +271,25 @@ impl World {
     /// The node serves some of what it has received.
     pub(super) fn node_serves(&mut self, index: u32) -> bool {
         let Some(wire) = self.wires.get_mut(&index) else { return false };
-        if self.cluster.nodes[&wire.port].down || wire.requests.is_empty() {
+        let node = &self.cluster.nodes[&wire.port];
+        if node.down || node.frozen || wire.requests.is_empty() {
             return false;
         }
         let len = wire.requests.len();
         let some = if self.healed { len } else { self.rng.usize(1..=len) };
         for _ in 0..some {
+            let Some(wire) = self.wires.get_mut(&index) else { break };
             let Some(request) = wire.requests.pop_front() else { break };
-            let asking = &mut wire.asking;
-            let (op, reply) = self.cluster.serve(wire.port, index, asking, &request, &mut self.rng);
+            let port = wire.port;
+            if let Some(id) = request.strip_prefix("CLIENT KILL ID ") {
+                let id = id.parse::<u32>().unwrap();
+                self.ghosts.retain(|ghost| (ghost.port, ghost.id) != (port, id));
+                let alive = self.wires.values().any(|w| w.open && (w.port, w.id) == (port, id));
+                assert!(!alive, "a connection that is in use was killed");
+            }
+            let wire = self.wires.get_mut(&index).unwrap();
+            let (asking, id) = (&mut wire.asking, wire.id);
+            let (op, reply) = self.cluster.serve(port, id, asking, &request, &mut self.rng);
             wire.output.extend_from_slice(reply.as_bytes());
             wire.produced += reply.len();
             let rejected = reply.starts_with('-') && !reply.starts_with("-WRONGTYPE");
@@ -269,6 +316,7 @@ impl World {
         }
         let now = self.cluster.tick();
         let Some(wire) = self.wires.get_mut(&index) else { return false };
+        wire.owes = None;
         let bytes: Vec<u8> = wire.output.drain(..len).collect();
         wire.delivered += len;
         while let Some(&(op, rejected, end)) = wire.unread.front()
@@ -310,27 +358,30 @@ impl World {
         if self.wires.get(&index).is_none_or(|wire| !wire.open) {
             return;
         }
-        let now = self.cluster.tick();
-        let wire = self.wires.get_mut(&index).unwrap();
-        let unread = wire.unread.drain(..).filter_map(|(op, _, _)| op);
-        let unserved = wire.requests.drain(..).filter_map(|r| r.split(' ').find_map(op_of));
-        let mut lost: Vec<usize> = unread.chain(unserved).collect();
-        lost.extend(self.unsent(index));
-        for op in lost {
-            self.cluster.ops[op].queued = None;
-            self.cluster.ops[op].setback.get_or_insert(now);
-        }
         let connection = &self.bench.worker.connections[index as usize];
-        if connection.stream == Stream::Flowing && connection.head_client().is_some() {
-            self.broken_replies += 1;
-        }
         let ready = matches!(connection.phase, Phase::Ready);
         if garbage && ready && connection.is_idle() {
             let bytes = b"+surprise\r\n*2\r\n";
             self.bench.worker.node_bytes(index, bytes, self.bench.now);
             return self.act();
         }
-        self.wires.remove(&index);
+        self.lose(index);
+    }
+
+    /// A connection breaks as it is.
+    pub(super) fn lose(&mut self, index: u32) {
+        if self.wires.get(&index).is_none_or(|wire| !wire.open) {
+            return;
+        }
+        let connection = &self.bench.worker.connections[index as usize];
+        if connection.stream == Stream::Flowing && connection.head_client().is_some() {
+            self.broken_replies += 1;
+        }
+        let (now, unsent) = (self.cluster.tick(), self.unsent(index));
+        for op in unsent {
+            self.cluster.ops[op].setback.get_or_insert(now);
+        }
+        self.haunt(index);
         self.bench.worker.node_lost(index, self.bench.now);
         self.act();
     }
@@ -377,16 +428,7 @@ impl World {
         any
     }
 
-    /// Time passes.
-    pub(super) fn wait(&mut self, by: Duration) {
-        self.bench.now = self.bench.now + by;
-        if self.bench.worker.next_wake().is_some_and(|at| at <= self.bench.now) {
-            self.bench.worker.tick(self.bench.now);
-            self.act();
-        }
-    }
-
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         while let Some(action) = self.bench.worker.take_action() {
             match action {
                 Action::Dial { connection, endpoint } => {
@@ -395,7 +437,7 @@ impl World {
                     assert!(before.is_none(), "connection {connection} dialed twice");
                 }
                 Action::CloseNode { connection } => {
-                    self.wires.remove(&connection).expect("an open connection is closed");
+                    assert!(self.haunt(connection), "an open connection is closed");
                 }
                 Action::CloseClient { client } => self.closed(client),
                 Action::ReadNode { connection } => {
@@ -408,7 +450,7 @@ impl World {
                         other.unheard = false;
                     }
                 }
-                Action::Refresh(_) => {}
+                Action::Refresh(_) => self.wished = true,
             }
         }
     }
