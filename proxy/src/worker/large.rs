@@ -203,6 +203,22 @@ impl Worker {
         }
     }
 
+    /// Closes connections that only finished what they had and have nothing left. Nearly always
+    /// [`Worker::after_extra`] has done so; but what was on one can also end otherwise than by its
+    /// own reply (taken back, abandoned), and a place that is never given back is one less for
+    /// large requests.
+    pub(super) fn close_finished(&mut self) {
+        let finished: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.retiring && c.is_idle() && c.stream == Stream::Whole)
+            .map(|(index, _)| index as u32)
+            .collect();
+        for index in finished {
+            self.after_extra(index);
+        }
+    }
+
     // ---- replies ----
 
     /// The reply at the head of this connection is large: from now on the connection is its

@@ -222,6 +222,7 @@ impl Worker {
         self.now = now;
         self.clients.shrink();
         self.end_slow_handshakes();
+        self.close_finished();
         self.watch_health();
         let circuits = self.pools.iter().filter(|(_, node)| node.circuit_open.is_some()).count();
         self.cells.circuits_open.set(circuits as u64);

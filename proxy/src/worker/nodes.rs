@@ -133,7 +133,10 @@ impl Worker {
             }
             Some(Expected::Request(_)) if connection.hold_replies => self.hold(index, kind, reply),
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
-            Some(Expected::Asking) => drop(connection.pop()),
+            Some(Expected::Asking) => {
+                connection.pop();
+                self.after_extra(index);
+            }
             Some(Expected::Abandoned { .. }) => {
                 connection.pop();
                 self.cells.stale_replies_dropped.add(1);

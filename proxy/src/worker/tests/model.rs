@@ -21,10 +21,17 @@ use world::World;
 const RUNS: u64 = 2000;
 const STEPS: usize = 600;
 
+/// Runs beyond the first that have found a bug.
+const FOUND: [u64; 1] = [
+    // A retired connection on which only ASKING was left kept the one place for large requests.
+    5094,
+];
+
 #[test]
 fn whatever_happens_every_client_gets_the_truth_in_order() {
     let replay = std::env::var("SLOTWAY_RUN").ok().and_then(|text| text.parse::<u64>().ok());
-    for seed in replay.map_or(0..RUNS, |seed| seed..seed + 1) {
+    let all = (0..RUNS).chain(FOUND);
+    for seed in all.filter(|&seed| replay.is_none_or(|wanted| wanted == seed)).chain(replay) {
         let told = Told(seed);
         run(seed);
         drop(told);
