@@ -214,10 +214,9 @@ impl Connection {
     }
 
     /// The handshake is over: requests may go out.
-    pub fn ready(&mut self, identity: Identity, now: Moment) {
+    pub fn ready(&mut self, now: Moment) {
         self.phase = Phase::Ready;
         self.ready_since = now;
-        self.identity = identity;
         self.greeting = Vec::new();
         self.greeting_sent = 0;
     }
@@ -389,6 +388,42 @@ impl Connection {
         }
         self.buffer.truncate(self.sent);
         taken.reverse();
+        taken
+    }
+
+    /// Takes back the requests that `pick` chooses, with their bytes, if not even the first byte
+    /// was handed over. The connection stays in use.
+    pub fn call_back(&mut self, pick: impl Fn(&Ticket) -> bool) -> Vec<(Ticket, Vec<u8>)> {
+        let mut taken = Vec::new();
+        let mut start = self.answered;
+        let mut at = 0;
+        // Where the `ASKING` of the request at hand begins: the two go together.
+        let mut asking = None;
+        while let Some(expected) = self.queue.get(at) {
+            let end = start + expected.len();
+            let whole = asking.unwrap_or(start);
+            let chosen = match expected {
+                Expected::Asking => {
+                    asking = Some(start);
+                    (start, at) = (end, at + 1);
+                    continue;
+                }
+                Expected::Request(ticket) => whole >= self.sent && pick(ticket),
+                Expected::Abandoned { .. } => false,
+            };
+            if chosen && let Some(Expected::Request(ticket)) = self.queue.remove(at) {
+                taken.push((ticket, self.buffer[start..end].to_vec()));
+                if asking.is_some() {
+                    at -= 1;
+                    self.queue.remove(at);
+                }
+                self.buffer.drain(whole..end);
+                start = whole;
+            } else {
+                (start, at) = (end, at + 1);
+            }
+            asking = None;
+        }
         taken
     }
 

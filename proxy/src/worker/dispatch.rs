@@ -58,9 +58,13 @@ impl Worker {
         if frame.len() > self.settings.large_request {
             return self.dispatch_large(pool, ticket, frame);
         }
-        let shared = match node.shared {
-            Some(shared) => shared,
-            None => self.open(pool, Kind::Shared),
+        let Some(shared) = self.ready_shared(pool) else {
+            self.abandon_trial(pool, &ticket);
+            if asking {
+                let trouble = "the node that takes the slot over is being connected";
+                return self.park_at_slot(trouble, ticket, frame);
+            }
+            return self.park_at_node(pool, ticket, frame);
         };
         let Some(connection) = self.connections.get_mut(shared as usize) else { return };
         if connection.unsent_bytes() > self.settings.park_max_bytes {
@@ -76,6 +80,18 @@ impl Worker {
         if let Some(node) = self.pools.get(usize::from(pool)) {
             node.cells.requests_total.add(1);
         }
+    }
+
+    /// The node's shared connection if requests can go out on it; else it is opened. Nothing is
+    /// queued on a connection that is not ready: in its lot a request keeps to its deadline, to
+    /// the bounds, and to the map.
+    pub(super) fn ready_shared(&mut self, pool: u16) -> Option<u32> {
+        let Some(shared) = self.pools.get(usize::from(pool))?.shared else {
+            self.open(pool, Kind::Shared);
+            return None;
+        };
+        let connection = self.connections.get(shared as usize)?;
+        matches!(connection.phase, Phase::Ready).then_some(shared)
     }
 
     /// There is something to write on a node connection.

@@ -1,7 +1,8 @@
 //! The greeting on a new node connection, until requests may go out on it.
 
+use super::pool::Gate;
 use super::{WishReason, Worker};
-use crate::node::{Fenced, HandshakeStep, Phase};
+use crate::node::{Fenced, HandshakeStep, Kind as Use, Phase};
 use crate::resp::reply::Kind;
 
 impl Worker {
@@ -16,7 +17,7 @@ impl Worker {
             Some(HandshakeStep::More) => self.touch(index),
             // Whatever a probe is answered, it is an answer.
             Some(HandshakeStep::Ready | HandshakeStep::Refused(_))
-                if connection.kind == crate::node::Kind::Probe =>
+                if connection.kind == Use::Probe =>
             {
                 self.probe_answered(index);
             }
@@ -78,10 +79,27 @@ impl Worker {
             return self.outbox.wish(WishReason::NotServing);
         }
         node.unconfirmed = false;
-        connection.ready(identity, now);
-        node.try_soon(now);
-        self.touch(index);
-        self.tick_parking();
+        connection.identity = identity;
+        self.begin_use(index);
+    }
+
+    /// Requests may go out on this connection: those that wait for it follow.
+    pub(super) fn begin_use(&mut self, index: u32) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let pool = connection.pool;
+        connection.ready(now);
+        if connection.kind == Use::Dedicated {
+            return self.after_extra(index);
+        }
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        if node.is_open() {
+            let lot = std::mem::take(&mut node.lot);
+            self.release(lot);
+        } else {
+            node.gate = Gate::Closed { next_try: now, trying: false };
+            self.try_node(pool);
+        }
     }
 
     /// Closes connections whose node accepted and then did not answer the greeting.

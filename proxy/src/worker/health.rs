@@ -176,8 +176,13 @@ impl Worker {
         let (pool, frame) = (connection.pool, connection.head_frame().to_vec());
         let Some(Expected::Request(ticket)) = connection.pop() else { return };
         self.outbox.wish(WishReason::NotServing);
+        if self.held_bytes + reply.len() > self.settings.output_max {
+            self.end_unconfirmed(pool, ticket, frame, "too many replies of its node wait");
+            return self.after_extra(index);
+        }
         let node = self.pools.get(usize::from(pool)).map(|node| node.id);
         let (reply, since) = (reply.to_vec(), self.now);
+        self.held_bytes += reply.len();
         self.held.push(Held { pool, node, ticket, frame, kind, reply, since });
         if self.topology.nodes().len() < 2 {
             self.deliver_held(|_| true); // nobody else could say
@@ -200,6 +205,7 @@ impl Worker {
     fn deliver_held(&mut self, ripe: impl Fn(&Held) -> bool) {
         let (ripe, rest) = std::mem::take(&mut self.held).into_iter().partition(|h| ripe(h));
         self.held = rest;
+        self.count_held();
         let ripe: Vec<Held> = ripe;
         for Held { pool, node, ticket, frame, kind, reply, .. } in ripe {
             let (trial, slot) = (ticket.trial, ticket.slot);
@@ -207,12 +213,7 @@ impl Worker {
             let owner = slot.map(|slot| self.topology.primary_of(slot));
             let owner = owner.map(|owner| owner.map(|owner| self.topology.node(owner).id));
             if owner.is_some_and(|owner| owner.is_none() || owner != node) {
-                if ticket.replayable {
-                    self.after_loss(pool, ticket, frame, true);
-                } else {
-                    self.trial_back(trial, pool, slot, false);
-                    self.give_up_unknown(&ticket, REPLACED);
-                }
+                self.end_unconfirmed(pool, ticket, frame, REPLACED);
             } else if kind == Kind::Error {
                 self.error_reply(pool, ticket, frame, &reply);
             } else {
@@ -222,38 +223,34 @@ impl Worker {
         }
     }
 
+    fn count_held(&mut self) {
+        self.held_bytes = self.held.iter().map(|held| held.reply.len()).sum();
+    }
+
     /// New connections to nodes that were suspect may be used if the node is still the primary.
     fn confirm_connections(&mut self, looks: &[(NodeId, Moment)]) {
-        let confirming: Vec<(u32, u16, Moment)> = self
+        let confirming: Vec<(u32, u64, u16, Moment)> = self
             .connections
             .iter()
             .filter_map(|(index, c)| match c.phase {
-                Phase::Confirming { since } => Some((index as u32, c.pool, since)),
+                Phase::Confirming { since } => Some((index as u32, c.serial, c.pool, since)),
                 _ => None,
             })
             .collect();
-        for (index, pool, since) in confirming {
+        for (index, serial, pool, since) in confirming {
+            if self.connections.get(index as usize).is_none_or(|c| c.serial != serial) {
+                continue; // closed over one before it
+            }
             let Some(node) = self.pools.get_mut(usize::from(pool)) else { continue };
-            let (id, now) = (node.id, self.now);
+            let id = node.id;
             if !looks.iter().any(|&(by, asked_at)| by != id && asked_at > since) {
                 continue;
             }
             node.unconfirmed = false;
             if self.topology.primaries().any(|node| self.topology.node(node).id == id) {
-                if let Some(connection) = self.connections.get_mut(index as usize)
-                    && matches!(connection.phase, Phase::Confirming { .. })
-                {
-                    let identity = std::mem::take(&mut connection.identity);
-                    connection.ready(identity, now);
-                }
-                self.touch(index);
-                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
-                    node.try_soon(now);
-                }
-                self.tick_parking();
+                self.begin_use(index);
             } else {
-                // It was replaced: what waits on this connection goes to the new owner.
-                self.drop_connection(index, true);
+                self.drop_connection(index, true); // it was replaced
             }
         }
     }
@@ -269,28 +266,37 @@ impl Worker {
         };
         let suspects = self.suspects();
         for (index, pool) in suspects {
-            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let Some(connection) = self.suspect_at(index) else { continue };
             let moved = elsewhere(pool);
-            for (ticket, frame) in connection.abandon(|ticket| moved(ticket, &routes)) {
-                if ticket.replayable {
-                    self.after_loss(pool, ticket, frame, true);
-                } else {
-                    self.trial_back(ticket.trial, pool, ticket.slot, false);
-                    self.give_up_unknown(&ticket, REPLACED);
-                }
+            let abandoned = connection.abandon(|ticket| moved(ticket, &routes));
+            self.fence_abandoned(index, !abandoned.is_empty());
+            for (ticket, frame) in abandoned {
+                self.end_unconfirmed(pool, ticket, frame, REPLACED);
             }
-            self.close_if_abandoned(index);
         }
     }
 
-    /// Nobody waits for anything on this connection any more. What its process still holds of it
-    /// is fenced like that of any lost one.
-    fn close_if_abandoned(&mut self, index: u32) {
-        if let Some(connection) = self.connections.get_mut(index as usize)
-            && connection.suspect
-            && connection.tickets_mut().next().is_none()
-        {
+    /// A request that may have been executed by a node that was replaced, or must be taken to be:
+    /// what only reads is read elsewhere, of the others nothing is known.
+    fn end_unconfirmed(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, why: &str) {
+        if ticket.replayable {
+            self.after_loss(pool, ticket, frame, true);
+        } else {
+            self.trial_back(ticket.trial, pool, ticket.slot, false);
+            self.give_up_unknown(&ticket, why);
+        }
+    }
+
+    /// Requests that a silent process holds were given up: their clients go on, and what comes to
+    /// the process next must not be overtaken by them. If nobody waits for anything on the
+    /// connection any more, it is closed.
+    fn fence_abandoned(&mut self, index: u32, any: bool) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if connection.tickets_mut().next().is_none() {
             self.drop_connection(index, true);
+        } else if any && let Some(left_behind) = connection.left_behind() {
+            let pool = connection.pool;
+            self.leave_behind(pool, left_behind);
         }
     }
 
@@ -298,16 +304,18 @@ impl Worker {
     fn end_suspense(&mut self) {
         let (now, deadline) = (self.now, self.settings.mask_deadline);
         let overdue = |held: &mut Held| held.ticket.received + deadline <= now;
-        for Held { pool, ticket, .. } in self.held.extract_if(.., overdue).collect::<Vec<_>>() {
+        let overdue: Vec<Held> = self.held.extract_if(.., overdue).collect();
+        self.count_held();
+        for Held { pool, ticket, .. } in overdue {
             self.end_waiting(pool, &ticket, "no other node says who the primary is");
         }
         for (index, pool) in self.suspects() {
-            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let Some(connection) = self.suspect_at(index) else { continue };
             let overdue = connection.abandon(|ticket| ticket.received + deadline <= now);
+            self.fence_abandoned(index, !overdue.is_empty());
             for (ticket, _) in overdue {
                 self.end_waiting(pool, &ticket, "its node does not answer");
             }
-            self.close_if_abandoned(index);
         }
     }
 
@@ -320,6 +328,11 @@ impl Worker {
         } else {
             self.give_up_unknown(ticket, why);
         }
+    }
+
+    /// The suspect connection in this place: it may have gone meanwhile, and another one be there.
+    fn suspect_at(&mut self, index: u32) -> Option<&mut Connection> {
+        self.connections.get_mut(index as usize).filter(|connection| connection.suspect)
     }
 
     fn suspects(&self) -> Vec<(u32, u16)> {

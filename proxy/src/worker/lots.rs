@@ -15,7 +15,7 @@ use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
 use crate::node::{Backoff, ClientKey, Ticket, Trial};
 use crate::resp::write;
-use crate::session::{Away, ClientEnd, Closing};
+use crate::session::{ClientEnd, Closing};
 use crate::slot::Slot;
 use crate::time::Moment;
 
@@ -64,6 +64,10 @@ impl Lot {
         self.waiting.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Parked> {
         self.waiting.pop_first().map(|(_, parked)| parked)
     }
@@ -77,6 +81,18 @@ impl Lot {
     fn pop_short(&mut self) -> Option<Parked> {
         let (_, arrival) = self.short.pop_front()?;
         self.waiting.remove(&arrival)
+    }
+
+    /// Takes in all of another lot.
+    pub(super) fn absorb(&mut self, mut other: Lot) {
+        self.waiting.append(&mut other.waiting);
+        self.short.append(&mut other.short);
+    }
+
+    /// Takes out all that `pick` chooses.
+    pub(super) fn take_out(&mut self, pick: impl Fn(&Ticket) -> bool) -> Lot {
+        let waiting = self.waiting.extract_if(.., |_, parked| pick(&parked.ticket)).collect();
+        Lot { waiting, ..Lot::default() }
     }
 
     /// Takes out the request with this number.
@@ -128,6 +144,30 @@ impl Worker {
             ticket.diverted = true;
             session.divert(ticket.slot, ticket.arrival);
         }
+        self.call_back_later(ticket);
+    }
+
+    /// Later requests of the same client and slot that are queued somewhere and not handed over
+    /// wait for this one (failure-masking contract, §1.4).
+    fn call_back_later(&mut self, ticket: &Ticket) {
+        let (client, slot, arrival) = (ticket.client, ticket.slot, ticket.arrival);
+        if slot.is_none() {
+            return;
+        }
+        let mut later = Vec::new();
+        for (_, connection) in &mut self.connections {
+            if connection.unsent_bytes() > 0 {
+                let pool = connection.pool;
+                let called_back = connection.call_back(|other| {
+                    other.client == client && other.slot == slot && other.arrival > arrival
+                });
+                later.extend(called_back.into_iter().map(|(ticket, frame)| (pool, ticket, frame)));
+            }
+        }
+        for (pool, ticket, frame) in later {
+            self.abandon_trial(pool, &ticket);
+            self.park_behind(ticket, frame);
+        }
     }
 
     /// Lets a request wait for its node.
@@ -135,7 +175,7 @@ impl Worker {
         let Some(node) = self.pools.get(usize::from(pool)) else {
             return self.park_at_slot("its node has left the cluster", ticket, frame);
         };
-        let trouble = node.trouble;
+        let trouble = if node.is_open() { "its connection is being opened" } else { node.trouble };
         if !ticket.diverted && node.circuit_open.is_some_and(|since| since <= ticket.received) {
             ticket.short = true;
         }
@@ -145,6 +185,7 @@ impl Worker {
         if let Some(parked) = self.admit(trouble, ticket, frame)
             && let Some(node) = self.pools.get_mut(usize::from(pool))
         {
+            node.lot.trouble = trouble;
             node.lot.insert(parked);
         }
     }
@@ -205,7 +246,7 @@ impl Worker {
             return None;
         }
         if self.parking.requests >= self.settings.park_max_requests
-            || self.parking.bytes + frame.len() > self.settings.park_max_bytes
+            || self.parking.bytes + self.weight(&frame) > self.settings.park_max_bytes
         {
             self.cells.park_refused.add(1);
             self.refuse_overloaded(&ticket, "too many requests wait for nodes that are away");
@@ -215,9 +256,15 @@ impl Worker {
         ticket.hops = 0;
         ticket.previous = NO_POOL;
         self.parking.requests += 1;
-        self.parking.bytes += frame.len();
+        self.parking.bytes += self.weight(&frame);
         self.show_parking();
         Some(Parked { ticket, frame })
+    }
+
+    /// What a request counts towards the bound in bytes: a large one is in the budget of large
+    /// requests already.
+    fn weight(&self, frame: &[u8]) -> usize {
+        if frame.len() > self.settings.large_request { 0 } else { frame.len() }
     }
 
     /// How long a request waits from the moment it was read.
@@ -229,7 +276,7 @@ impl Worker {
     /// A request leaves its lot, to be sent or given up.
     pub(super) fn unpark(&mut self, parked: Parked) -> (Ticket, Vec<u8>) {
         self.parking.requests = self.parking.requests.saturating_sub(1);
-        self.parking.bytes = self.parking.bytes.saturating_sub(parked.frame.len());
+        self.parking.bytes = self.parking.bytes.saturating_sub(self.weight(&parked.frame));
         self.show_parking();
         (parked.ticket, parked.frame)
     }
@@ -260,33 +307,6 @@ impl Worker {
         self.clients.settle(ticket, &reply, Outcome::Overloaded, self.now);
     }
 
-    /// The node serves (again): all that wait for it follow, in order.
-    pub(super) fn open_gate(&mut self, pool: u16) {
-        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
-        node.gate = Gate::Open;
-        node.backoff.reset();
-        if node.circuit_open.take().is_some() {
-            tracing::info!(node = %node.endpoint, "the node serves again");
-        }
-        node.refusal_logged = false;
-        let lot = std::mem::take(&mut node.lot);
-        self.release(lot);
-    }
-
-    /// The slot is served (again): all that wait for it are sent.
-    pub(super) fn open_slot(&mut self, slot: Slot) {
-        if let Some(lot) = self.lots.remove(&slot) {
-            self.release(lot);
-        }
-    }
-
-    pub(super) fn release(&mut self, mut lot: Lot) {
-        while let Some(parked) = lot.pop() {
-            let (ticket, frame) = self.unpark(parked);
-            self.dispatch(ticket, frame);
-        }
-    }
-
     /// A request that was sent to try the way is back, by whatever way.
     pub(super) fn trial_back(
         &mut self,
@@ -311,44 +331,9 @@ impl Worker {
         }
     }
 
-    /// The topology has changed: whatever waits may have another way now.
-    pub(super) fn reroute_parked(&mut self) {
-        // Those of one client and slot may wait at different places: all leave in one order.
-        let mut all = Lot::default();
-        for (_, mut lot) in self.lots.drain() {
-            all.waiting.append(&mut lot.waiting);
-        }
-        for (_, node) in &mut self.pools {
-            all.waiting.append(&mut node.lot.waiting);
-            all.waiting.append(&mut node.large_queue.waiting);
-        }
-        // Those whose node is still the same one and still closed park there again.
-        self.release(all);
-    }
-
     pub(super) fn count_dropped(&self, ticket: &Ticket) {
         let latency_us = self.now.micros_since(ticket.received);
         self.cells.request_done(ticket.command.index(), Outcome::Dropped, latency_us);
-    }
-
-    /// Forgets what waits for a client that has gone; returns whether there was anything. Its
-    /// place among the client's replies stays open, so the client has to be closed then.
-    pub(super) fn drop_parked(&mut self, client: ClientKey) -> bool {
-        let Some(session) = self.clients.find(client) else { return false };
-        let mut dropped = Vec::new();
-        for &Away { slot, arrival } in &session.unsettled {
-            let lots = self.lots.get_mut(&slot.unwrap_or_default()).into_iter();
-            let of_nodes = self.pools.iter_mut().map(|(_, node)| node);
-            let lots = lots.chain(of_nodes.flat_map(|n| [&mut n.lot, &mut n.large_queue]));
-            dropped.extend(lots.filter_map(|lot| lot.remove(arrival)));
-            dropped.extend(self.behind.remove(arrival));
-        }
-        let any = !dropped.is_empty();
-        for parked in dropped {
-            let (ticket, _) = self.unpark(parked);
-            self.count_dropped(&ticket);
-        }
-        any
     }
 
     pub(super) fn next_parking_event(&self) -> Option<Moment> {
@@ -372,7 +357,9 @@ impl Worker {
             let next = (!lot.trying && !lot.is_empty()).then_some(lot.next_try);
             [next, deadline(lot)]
         });
-        nodes.chain(slots).flatten().chain(deadline(&self.behind)).chain(wish).min()
+        let others =
+            [deadline(&self.behind), deadline(&self.leaving.lot), self.leaving.next(), wish];
+        nodes.chain(slots).chain(others).flatten().min()
     }
 
     /// Ends what waited too long, then lets one of each lot try whose time has come.
@@ -395,6 +382,8 @@ impl Worker {
             self.try_node(index as u16);
         }
         self.expire(|worker| Some(&mut worker.behind));
+        self.expire(|worker| Some(&mut worker.leaving.lot));
+        self.let_go();
         let slots: Vec<Slot> = self.lots.keys().copied().collect();
         for slot in slots {
             self.expire(|worker| worker.lots.get_mut(&slot));
@@ -445,7 +434,7 @@ impl Worker {
     }
 
     /// Lets one request try whether its node is back.
-    fn try_node(&mut self, pool: u16) {
+    pub(super) fn try_node(&mut self, pool: u16) {
         loop {
             let now = self.now;
             let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
@@ -453,6 +442,17 @@ impl Worker {
                 Gate::Closed { next_try, trying: false } if next_try <= now => {}
                 _ => return,
             }
+            if node.lot.is_empty() {
+                return;
+            }
+            if self.ready_shared(pool).is_none() {
+                // To open the connection is the attempt.
+                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+                    node.gate = Gate::Closed { next_try: now, trying: true };
+                }
+                return self.outbox.wish(WishReason::NotServing);
+            }
+            let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
             let Some(parked) = node.lot.pop() else { return };
             let (mut ticket, frame) = self.unpark(parked);
             let wanted = self.pool_for(ticket.slot);

@@ -17,7 +17,9 @@ mod clients;
 mod dispatch;
 mod greeting;
 mod health;
-mod large;
+mod large_replies;
+mod large_requests;
+mod leaving;
 mod lots;
 mod nodes;
 mod outbox;
@@ -48,6 +50,7 @@ use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::Topology;
 use health::Held;
+use leaving::Leaving;
 use lots::{Lot, Parking};
 use outbox::Outbox;
 use pool::Pool;
@@ -89,11 +92,15 @@ pub struct Worker {
     lots: HashMap<Slot, Lot>,
     /// Requests that wait for an earlier one of the same client and slot.
     behind: Lot,
+    /// Requests that have left their lots and are still to be sent.
+    leaving: Leaving,
     parking: Parking,
     /// When the map is wished for next, while requests wait for a node.
     wish_at: Moment,
     /// Replies of nodes that were suspect.
     held: Vec<Held>,
+    /// Bytes of those.
+    held_bytes: usize,
     large_reads: LargeReads,
     outbox: Outbox,
     /// Where the arguments of the request at hand lie; kept to keep its memory.
@@ -123,9 +130,11 @@ impl Worker {
             topology: Arc::new(Topology::empty()),
             lots: HashMap::new(),
             behind: Lot::default(),
+            leaving: Leaving::default(),
             parking: Parking::default(),
             wish_at: Moment::default(),
             held: Vec::new(),
+            held_bytes: 0,
             large_reads: LargeReads::default(),
             outbox: Outbox::default(),
             spans: Vec::new(),

@@ -236,8 +236,11 @@ impl Worker {
     /// to the node from now on may be executed before them: new connections have them killed in
     /// their greeting, the shared one, if it is open, in front of whatever is queued next, and the
     /// others are not used again.
-    fn leave_behind(&mut self, pool: u16, lost: Fenced) {
+    pub(super) fn leave_behind(&mut self, pool: u16, lost: Fenced) {
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        if node.left_behind.contains(&lost) {
+            return;
+        }
         let shared = node.shared;
         if let Some(shared) = shared
             && let Some(connection) = self.connections.get_mut(shared as usize)
@@ -260,6 +263,11 @@ impl Worker {
         node.extra.push(shared);
         let Some(connection) = self.connections.get_mut(shared as usize) else { return };
         connection.retiring = true;
+        if let Gate::Closed { trying, .. } = &mut node.gate
+            && !matches!(connection.phase, Phase::Ready)
+        {
+            *trying = false; // its opening was the attempt
+        }
         let mut in_flight: Vec<&mut Ticket> = connection.tickets_mut().collect();
         for ticket in &mut in_flight {
             if !ticket.diverted

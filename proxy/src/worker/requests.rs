@@ -11,7 +11,7 @@ use crate::routing::{Plan, plan};
 use crate::session::{self, Answer, ClientEnd, Closing};
 use crate::slot::Slot;
 
-pub(super) use super::large::LargeReads;
+pub(super) use super::large_requests::LargeReads;
 
 /// What became of a request that was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
 
 fn open() -> Connection {
     let mut connection = Connection::dialing(0, Kind::Shared, Moment::default());
-    connection.ready(Identity::default(), Moment::default());
+    connection.ready(Moment::default());
     connection
 }
 
@@ -105,7 +105,7 @@ fn requests_wait_for_the_handshake() {
     assert!(connection.output().starts_with(b"*2\r\n$6\r\nCLIENT"));
     connection.wrote(greeting, Moment::default());
     assert!(connection.output().is_empty());
-    connection.ready(Identity::default(), Moment::default());
+    connection.ready(Moment::default());
     assert_eq!(connection.output(), b"four");
     assert_eq!(connection.lose().requests.len(), 1);
 }

@@ -10,3 +10,4 @@ mod model;
 mod redirects;
 mod routing;
 mod stories;
+mod waiting;

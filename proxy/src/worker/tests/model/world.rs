@@ -283,11 +283,15 @@ impl World {
             let port = wire.port;
             if let Some(id) = request.strip_prefix("CLIENT KILL ID ") {
                 let id = id.parse::<u32>().unwrap();
+                let alive = self.wires.iter().find(|(_, w)| w.open && (w.port, w.id) == (port, id));
+                if let Some((&killed, _)) = alive {
+                    let connection = &self.bench.worker.connections[killed as usize];
+                    assert!(connection.suspect || connection.hold_replies, "one in use was killed");
+                    self.lose(killed);
+                }
                 self.ghosts.retain(|ghost| (ghost.port, ghost.id) != (port, id));
-                let alive = self.wires.values().any(|w| w.open && (w.port, w.id) == (port, id));
-                assert!(!alive, "a connection that is in use was killed");
             }
-            let wire = self.wires.get_mut(&index).unwrap();
+            let Some(wire) = self.wires.get_mut(&index) else { break };
             let (asking, id) = (&mut wire.asking, wire.id);
             let (op, reply) = self.cluster.serve(port, id, asking, &request, &mut self.rng);
             wire.output.extend_from_slice(reply.as_bytes());

@@ -1,0 +1,122 @@
+//! How requests leave the parking lots: all in one order, at a pace that neither the node that
+//! has just come back nor the clients of other shards suffer from.
+
+use std::time::Duration;
+
+use super::Worker;
+use super::lots::Lot;
+use super::pool::Gate;
+use crate::node::{ClientKey, Ticket};
+use crate::session::Away;
+use crate::slot::Slot;
+use crate::time::Moment;
+
+/// So many leave at once, and again after each [`PACE`]: a hundred thousand in a second, which is
+/// about what one node executes.
+const AT_ONCE: usize = 128;
+const PACE: Duration = Duration::from_millis(1);
+
+/// Requests that have left their lots and are still to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    pub(super) lot: Lot,
+    /// When the present measure of [`AT_ONCE`] began.
+    since: Moment,
+    gone: usize,
+}
+
+impl Leaving {
+    /// Whether one more may go now; counts it.
+    fn may_go(&mut self, now: Moment) -> bool {
+        if self.since + PACE <= now {
+            self.since = now;
+            self.gone = 0;
+        }
+        let may = self.gone < AT_ONCE;
+        self.gone += usize::from(may);
+        may
+    }
+
+    /// When the next may go, if any wait.
+    pub(super) fn next(&self) -> Option<Moment> {
+        (!self.lot.is_empty()).then_some(self.since + PACE)
+    }
+}
+
+impl Worker {
+    /// The node serves (again): all that wait for it follow, in order.
+    pub(super) fn open_gate(&mut self, pool: u16) {
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
+        node.gate = Gate::Open;
+        node.backoff.reset();
+        if node.circuit_open.take().is_some() {
+            tracing::info!(node = %node.endpoint, "the node serves again");
+        }
+        node.refusal_logged = false;
+        let lot = std::mem::take(&mut node.lot);
+        self.release(lot);
+    }
+
+    /// The slot is served (again): all that wait for it are sent.
+    pub(super) fn open_slot(&mut self, slot: Slot) {
+        if let Some(lot) = self.lots.remove(&slot) {
+            self.release(lot);
+        }
+    }
+
+    /// All of a lot leave it.
+    pub(super) fn release(&mut self, lot: Lot) {
+        self.leaving.lot.absorb(lot);
+        self.let_go();
+    }
+
+    /// Those that leave are sent, as many as the pace allows.
+    pub(super) fn let_go(&mut self) {
+        while !self.leaving.lot.is_empty()
+            && self.leaving.may_go(self.now)
+            && let Some(parked) = self.leaving.lot.pop()
+        {
+            let (ticket, frame) = self.unpark(parked);
+            self.dispatch(ticket, frame);
+        }
+    }
+
+    /// The topology has changed: those that wait for a slot, or for a node that is not the owner
+    /// of theirs any more, leave.
+    pub(super) fn reroute_parked(&mut self) {
+        for (_, lot) in self.lots.drain() {
+            self.leaving.lot.absorb(lot);
+        }
+        let routes = &self.routes;
+        for (index, node) in &mut self.pools {
+            let moved = |ticket: &Ticket| {
+                ticket.slot.is_none_or(|slot| usize::from(routes[slot.index()]) != index)
+            };
+            for lot in [&mut node.lot, &mut node.large_queue] {
+                self.leaving.lot.absorb(lot.take_out(moved));
+            }
+        }
+        self.let_go();
+    }
+
+    /// Forgets what waits for a client that has gone; returns whether there was anything. Its
+    /// place among the client's replies stays open, so the client has to be closed then.
+    pub(super) fn drop_parked(&mut self, client: ClientKey) -> bool {
+        let Some(session) = self.clients.find(client) else { return false };
+        let mut dropped = Vec::new();
+        for &Away { slot, arrival } in &session.unsettled {
+            let lots = self.lots.get_mut(&slot.unwrap_or_default()).into_iter();
+            let of_nodes = self.pools.iter_mut().map(|(_, node)| node);
+            let lots = lots.chain(of_nodes.flat_map(|n| [&mut n.lot, &mut n.large_queue]));
+            dropped.extend(lots.filter_map(|lot| lot.remove(arrival)));
+            dropped.extend(self.behind.remove(arrival));
+            dropped.extend(self.leaving.lot.remove(arrival));
+        }
+        let any = !dropped.is_empty();
+        for parked in dropped {
+            let (ticket, _) = self.unpark(parked);
+            self.count_dropped(&ticket);
+        }
+        any
+    }
+}

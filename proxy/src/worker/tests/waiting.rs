@@ -1,0 +1,142 @@
+//! Who waits, for what, and how those that waited leave.
+
+use std::time::Duration;
+
+use super::bench::{Bench, encode, key_of, settings, topology};
+use crate::slot::Slot;
+use crate::worker::Settings;
+
+#[test]
+fn a_request_that_waits_for_a_greeting_goes_where_the_map_says() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.advance(Duration::from_secs(2));
+    bench.freeze(1);
+    bench.kill(1, false);
+    bench.send(client, &format!("INCR {}", key_of(1, 0)));
+    assert_eq!(bench.wires_of(1).len(), 1, "its greeting is not answered");
+    bench.topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+    assert_eq!(bench.at(4), [format!("INCR {}", key_of(1, 0))]);
+    bench.answer(4, ":1");
+    assert_eq!(bench.got(client), ":1\r\n");
+}
+
+#[test]
+fn a_request_that_waits_for_a_greeting_keeps_to_its_deadline() {
+    let deadline = Duration::from_millis(500);
+    let mut bench = Bench::with(Settings { mask_deadline: deadline, ..settings() });
+    let client = bench.client();
+    bench.advance(Duration::from_secs(2));
+    bench.freeze(1);
+    bench.kill(1, false);
+    bench.send(client, &format!("INCR {}", key_of(1, 0)));
+    bench.advance(deadline);
+    let got = bench.got(client);
+    assert!(got.starts_with("-CLUSTERDOWN not executed: its connection is being opened"), "{got}");
+    bench.thaw(1);
+    assert_eq!(bench.at(1), [""; 0], "what was given up is not sent");
+}
+
+#[test]
+fn what_was_not_handed_over_waits_for_an_earlier_request_that_was_rejected() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.client(), bench.client());
+    let (key, beside) = (key_of(1, 0), key_of(1, 1));
+    let wire = bench.wires_of(1)[0];
+    let first = encode(&format!("RPUSH {key} 1"));
+    bench.wires.get_mut(&wire).unwrap().takes = Some(first.len());
+    let next = [encode(&format!("RPUSH {key} 2")), encode(&format!("RPUSH {key} 3"))];
+    bench.send_raw(client, &[first, next.concat()].concat());
+    bench.send(other, &format!("GET {beside}"));
+    let slot = Slot::of_key(key.as_bytes());
+    bench.wires.get_mut(&wire).unwrap().takes = None;
+    bench.answer(1, &format!("-MOVED {slot} 10.0.0.1:2"));
+    bench.send(other, &format!("GET {beside}"));
+    // They would have been executed in front of it, or bounced behind it in the wrong order.
+    assert_eq!(bench.at(1), [format!("GET {beside}"), format!("GET {beside}")]);
+    for n in 1..=3 {
+        assert_eq!(bench.at(2), [format!("RPUSH {key} {n}")]);
+        bench.answer(2, &format!(":{n}"));
+    }
+    assert_eq!(bench.got(client), ":1\r\n:2\r\n:3\r\n");
+}
+
+#[test]
+fn many_that_waited_leave_at_a_pace_and_in_order() {
+    let mut bench = Bench::with(Settings { park_max_requests: 1000, ..settings() });
+    bench.kill(1, true);
+    let clients: Vec<u32> = (0..500).map(|_| bench.client()).collect();
+    for (n, &client) in clients.iter().enumerate() {
+        bench.send(client, &format!("RPUSH {} {n}", key_of(1, 0)));
+    }
+    assert_eq!(bench.cells.parked_requests.get(), 500);
+    bench.revive(1);
+    bench.advance(Duration::from_secs(1));
+    bench.answer(1, ":1");
+    assert_eq!(bench.at(1).len(), 128, "the first measure of them");
+    let untouched = bench.client();
+    bench.send(untouched, &format!("GET {}", key_of(2, 0)));
+    assert_eq!(bench.at(2).len(), 1, "others do not wait for them");
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(bench.at(1).len(), 256);
+    bench.advance(Duration::from_millis(2));
+    let expected: Vec<String> = (1..500).map(|n| format!("RPUSH {} {n}", key_of(1, 0))).collect();
+    assert_eq!(bench.at(1), expected);
+    assert_eq!(bench.cells.parked_requests.get(), 0);
+}
+
+#[test]
+fn what_was_given_up_at_a_silent_node_is_killed_before_anything_else_goes_there() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    let old = bench.wires_of(1)[0];
+    bench.freeze(1);
+    bench.send(first, &format!("RPUSH {key} 1"));
+    bench.advance(Duration::from_millis(500));
+    bench.send(second, &format!("RPUSH {key} x"));
+    bench.live(Duration::from_millis(19_500));
+    assert!(bench.got(first).starts_with("-UNKNOWNRESULT "));
+    assert_eq!(bench.got(second), "", "the other one still has half a second");
+    bench.send(first, &format!("RPUSH {key} 2"));
+    bench.advance(Duration::from_millis(20));
+    bench.thaw(1);
+    assert_eq!(bench.killed, [format!("CLIENT KILL ID {old}")]);
+}
+
+#[test]
+fn a_large_request_counts_towards_the_budget_of_large_ones_while_it_waits() {
+    let mut bench = Bench::with(Settings { park_max_bytes: 10_000, ..settings() });
+    bench.kill(1, true);
+    let client = bench.client();
+    bench.send(client, &format!("SET {} {}", key_of(1, 0), "x".repeat(30_000)));
+    assert_eq!((bench.got(client).as_str(), bench.cells.parked_requests.get()), ("", 1));
+    bench.revive(1);
+    bench.advance(Duration::from_secs(1));
+    bench.answer(1, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n");
+}
+
+#[test]
+fn held_replies_have_a_bound() {
+    let mut bench = Bench::with(Settings { output_max: 1000, ..settings() });
+    let clients = [bench.client(), bench.client(), bench.client()];
+    let key = key_of(1, 0);
+    bench.freeze(1);
+    bench.send(clients[0], &format!("GETSET {key} a"));
+    bench.send(clients[1], &format!("GETSET {key} b"));
+    bench.send(clients[2], &format!("GET {key}"));
+    bench.live(Duration::from_secs(3));
+    bench.thaw(1);
+    for _ in 0..3 {
+        bench.answer(1, &format!("$600\r\n{}", "x".repeat(600)));
+    }
+    assert_eq!(bench.got(clients[0]), "", "held");
+    let got = bench.got(clients[1]);
+    assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("too many replies"), "{got}");
+    bench.look(2);
+    assert_eq!(bench.got(clients[0]).len(), 608);
+    bench.advance(Duration::from_millis(100));
+    bench.look(2);
+    assert_eq!(bench.at(1), [format!("GET {key}")], "what only reads is read once more");
+}
