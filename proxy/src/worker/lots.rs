@@ -91,7 +91,9 @@ impl Lot {
 
     /// Takes out all that `pick` chooses.
     pub(super) fn take_out(&mut self, pick: impl Fn(&Ticket) -> bool) -> Lot {
-        let waiting = self.waiting.extract_if(.., |_, parked| pick(&parked.ticket)).collect();
+        let all = std::mem::take(&mut self.waiting);
+        let (waiting, rest) = all.into_iter().partition(|(_, parked)| pick(&parked.ticket));
+        self.waiting = rest;
         Lot { waiting, ..Lot::default() }
     }
 
