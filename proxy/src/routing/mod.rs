@@ -1,9 +1,13 @@
 //! Where a command goes and what its answer means: pure functions, no state.
 
+mod merge;
 mod outcome;
 mod plan;
+mod split;
 mod verdict;
 
+pub use merge::{Merge, Surprise, merge, merge_of, number};
 pub use outcome::{Outcome, Rejection, outcome_of_error};
 pub use plan::{Plan, plan};
+pub use split::{NoSplit, Split, split};
 pub use verdict::{GiveUp, Place, Situation, Verdict, verdict};

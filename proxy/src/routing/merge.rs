@@ -1,0 +1,219 @@
+//! Makes one reply of several, by splicing ranges of them: no value is parsed that is only passed
+//! on.
+
+use crate::command::{ResponsePolicy, Row};
+use crate::resp::reply::{Progress, Scanner};
+use crate::resp::write;
+
+/// How the replies of a request's parts become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Arrays with one element for each key: in the order of the request's keys.
+    ByKey,
+    /// Arrays, one behind the other.
+    Join,
+    /// Numbers, or arrays of them: added up.
+    Sum,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// Any of them: they say the same.
+    Any,
+    /// The first that is no error.
+    FirstSuccess,
+}
+
+/// How the replies of this command's parts become one; `None` if it has a way of its own.
+pub fn merge_of(row: &Row) -> Option<Merge> {
+    Some(match row.response_policy {
+        ResponsePolicy::Default if row.keys == crate::command::Keys::None => Merge::Join,
+        ResponsePolicy::Default => Merge::ByKey,
+        ResponsePolicy::OneSucceeded => Merge::FirstSuccess,
+        ResponsePolicy::AllSucceeded => Merge::Any,
+        ResponsePolicy::AggSum => Merge::Sum,
+        ResponsePolicy::AggMin | ResponsePolicy::AggLogicalAnd => Merge::Min,
+        ResponsePolicy::AggMax | ResponsePolicy::AggLogicalOr => Merge::Max,
+        ResponsePolicy::Special => return None,
+    })
+}
+
+/// A reply is not of the kind that its command has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Surprise;
+
+/// Appends the one reply. `replies` are raw values, none of them an error; `order` tells for
+/// [`Merge::ByKey`] which part has the first key's element, which the second's, and so on.
+///
+/// # Errors
+/// [`Surprise`] if a reply is of another kind than expected; `out` is as before then.
+pub fn merge(
+    merge: Merge,
+    replies: &[&[u8]],
+    order: &[u16],
+    out: &mut Vec<u8>,
+) -> Result<(), Surprise> {
+    let start = out.len();
+    let done = match merge {
+        Merge::ByKey => by_key(replies, order, out),
+        Merge::Join => join(replies, out),
+        Merge::Sum => fold(replies, i64::saturating_add, out),
+        Merge::Min => fold(replies, i64::min, out),
+        Merge::Max => fold(replies, i64::max, out),
+        Merge::Any | Merge::FirstSuccess => {
+            replies.first().map(|reply| out.extend_from_slice(reply)).ok_or(Surprise)
+        }
+    };
+    if done.is_err() {
+        out.truncate(start);
+    }
+    done
+}
+
+/// The elements of an array (or set) of `count` elements.
+fn elements(reply: &[u8]) -> Result<(usize, &[u8]), Surprise> {
+    if !matches!(reply.first(), Some(b'*' | b'~')) {
+        return Err(Surprise);
+    }
+    let end = reply.iter().position(|&b| b == b'\n').ok_or(Surprise)?;
+    let count = std::str::from_utf8(&reply[1..end - 1]).ok().and_then(|text| text.parse().ok());
+    Ok((count.ok_or(Surprise)?, &reply[end + 1..]))
+}
+
+/// Takes the first value off.
+fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Surprise> {
+    match Scanner::default().feed(rest) {
+        Progress::Complete { used, .. } => {
+            let (value, behind) = rest.split_at(used);
+            *rest = behind;
+            Ok(value)
+        }
+        Progress::More | Progress::Bad(_) => Err(Surprise),
+    }
+}
+
+fn by_key(replies: &[&[u8]], order: &[u16], out: &mut Vec<u8>) -> Result<(), Surprise> {
+    let mut rests = Vec::with_capacity(replies.len());
+    let mut found = 0;
+    for reply in replies {
+        let (count, rest) = elements(reply)?;
+        found += count;
+        rests.push(rest);
+    }
+    if found != order.len() {
+        return Err(Surprise);
+    }
+    write::array_header(out, order.len());
+    for &part in order {
+        let rest = rests.get_mut(usize::from(part)).ok_or(Surprise)?;
+        out.extend_from_slice(take_value(rest)?);
+    }
+    Ok(())
+}
+
+fn join(replies: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Surprise> {
+    let mut total = 0;
+    for reply in replies {
+        total += elements(reply)?.0;
+    }
+    // All of them are of one protocol.
+    let kind = replies.first().and_then(|reply| reply.first()).copied().unwrap_or(b'*');
+    let start = out.len();
+    write::array_header(out, total);
+    out[start] = kind;
+    for reply in replies {
+        out.extend_from_slice(elements(reply)?.1);
+    }
+    Ok(())
+}
+
+/// Numbers, or arrays of equally many numbers.
+fn fold(replies: &[&[u8]], with: fn(i64, i64) -> i64, out: &mut Vec<u8>) -> Result<(), Surprise> {
+    let mut totals: Vec<i64> = Vec::new();
+    let mut is_array = false;
+    for (at, reply) in replies.iter().enumerate() {
+        let (count, mut rest) = match reply.first() {
+            Some(b':') => (1, *reply),
+            _ => elements(reply)?,
+        };
+        if at == 0 {
+            is_array = reply.first() != Some(&b':');
+        } else if count != totals.len() || is_array == (reply.first() == Some(&b':')) {
+            return Err(Surprise);
+        }
+        for nth in 0..count {
+            let value = number(take_value(&mut rest)?)?;
+            match totals.get_mut(nth) {
+                Some(total) => *total = with(*total, value),
+                None => totals.push(value),
+            }
+        }
+    }
+    if is_array {
+        write::array_header(out, totals.len());
+    }
+    totals.iter().for_each(|&total| write::integer(out, total));
+    Ok(())
+}
+
+/// `:12\r\n`.
+pub fn number(reply: &[u8]) -> Result<i64, Surprise> {
+    let digits = reply.strip_prefix(b":").ok_or(Surprise)?.trim_ascii_end();
+    std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or(Surprise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(how: Merge, replies: &[&str], order: &[u16]) -> Result<String, Surprise> {
+        let replies: Vec<&[u8]> = replies.iter().map(|reply| reply.as_bytes()).collect();
+        let mut out = b"before".to_vec();
+        let done = merge(how, &replies, order, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let added = text.strip_prefix("before").unwrap().to_owned();
+        assert!(done.is_ok() || added.is_empty(), "nothing is left of a failed merge");
+        done.map(|()| added)
+    }
+
+    #[test]
+    fn values_come_in_the_order_of_the_keys() {
+        let replies = ["*1\r\n$1\r\nb\r\n", "*3\r\n$2\r\na1\r\n$-1\r\n$2\r\n\r\n\r\n"];
+        assert_eq!(
+            merged(Merge::ByKey, &replies, &[1, 0, 1, 1]).unwrap(),
+            "*4\r\n$2\r\na1\r\n$1\r\nb\r\n$-1\r\n$2\r\n\r\n\r\n"
+        );
+        assert_eq!(merged(Merge::ByKey, &replies, &[1, 0, 1]), Err(Surprise), "one too many");
+        assert_eq!(merged(Merge::ByKey, &["*1\r\n_\r\n"], &[0]).unwrap(), "*1\r\n_\r\n");
+    }
+
+    #[test]
+    fn arrays_are_joined_and_numbers_added() {
+        let keys = ["*0\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*1\r\n$1\r\nc\r\n"];
+        assert_eq!(
+            merged(Merge::Join, &keys, &[]).unwrap(),
+            "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"
+        );
+        assert_eq!(merged(Merge::Join, &["~1\r\n:1\r\n", "~0\r\n"], &[]).unwrap(), "~1\r\n:1\r\n");
+        assert_eq!(merged(Merge::Sum, &[":1\r\n", ":-3\r\n", ":4\r\n"], &[]).unwrap(), ":2\r\n");
+        let exists = ["*2\r\n:1\r\n:1\r\n", "*2\r\n:0\r\n:1\r\n"];
+        assert_eq!(merged(Merge::Min, &exists, &[]).unwrap(), "*2\r\n:0\r\n:1\r\n");
+        assert_eq!(merged(Merge::Max, &exists, &[]).unwrap(), "*2\r\n:1\r\n:1\r\n");
+        assert_eq!(merged(Merge::Any, &["+OK\r\n", "+OK\r\n"], &[]).unwrap(), "+OK\r\n");
+    }
+
+    #[test]
+    fn what_no_server_says_is_a_surprise_and_no_panic() {
+        for replies in
+            [&["$1\r\na\r\n"][..], &["+OK\r\n", ":1\r\n"], &["*2\r\n:1\r\n"], &["*-1\r\n"]]
+        {
+            for how in [Merge::ByKey, Merge::Join, Merge::Sum] {
+                let order = [0; 2];
+                let result = merged(how, replies, &order);
+                assert!(result.is_err() || how == Merge::Join, "{how:?} of {replies:?}");
+            }
+        }
+        assert_eq!(merged(Merge::Sum, &[":1\r\n", "*1\r\n:1\r\n"], &[]), Err(Surprise));
+        assert_eq!(merged(Merge::Sum, &["*2\r\n:1\r\n:1\r\n", "*1\r\n:1\r\n"], &[]), Err(Surprise));
+    }
+}
