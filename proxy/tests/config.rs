@@ -26,6 +26,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("clients-max", "1", "1000000"),
     ("client-requests-max", "1", "65535"),
     ("client-order", "strict", ""),
+    ("cross-slot", "strict", ""),
     ("client-output-max", "1MiB", "64GiB"),
     ("arguments-max", "16", "2147483647"),
     ("bulk-max", "1MiB", "1073741824"),

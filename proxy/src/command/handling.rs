@@ -12,6 +12,10 @@ pub enum Handling {
     Routed,
     /// Has no keys and harms nobody: goes to any primary.
     AnyNode,
+    /// Concerns the data of all shards: every primary executes it, and the replies become one.
+    Shards,
+    /// Concerns every node by itself, replicas too, as a setting does.
+    Nodes,
     /// The proxy answers it itself.
     Local(Local),
     /// Refused as an unknown command for now.

@@ -27,7 +27,7 @@ pub use address::{HostPort, Mapping};
 pub use declaration::Row;
 pub use logging::LogFormat;
 pub use options::{Config, options};
-pub use parts::{ClientOrder, settings};
+pub use parts::{ClientOrder, CrossSlot, settings};
 pub use reference::reference;
 pub use secret::Secret;
 

@@ -11,7 +11,7 @@ use super::address::{Address, HostPort, Mapped, Mapping};
 use super::declaration::{Row, Way, declare_options};
 use super::forms::*;
 use super::logging::{Directives, LogFormat};
-use super::parts::ClientOrder;
+use super::parts::{ClientOrder, CrossSlot};
 use super::secret::{Password, Secret};
 
 const HOUR: Duration = secs(3600);
@@ -76,6 +76,11 @@ declare_options! {
         /// executed in the order in which it sent them, whatever fails; it costs pipelines of
         /// writes to one slot a round trip each.
         client_order: ClientOrder = "pipelined", Choice(&[("pipelined", ClientOrder::Pipelined), ("strict", ClientOrder::Strict)]);
+
+        /// What becomes of MGET, MSET, DEL, UNLINK, EXISTS, TOUCH and MSETEX whose keys are in
+        /// several slots. "split": each slot gets its part, all at once, and the replies become
+        /// one; that is not atomic. "strict": a cluster's own answer, CROSSSLOT.
+        cross_slot: CrossSlot = "split", Choice(&[("split", CrossSlot::Split), ("strict", CrossSlot::Strict)]);
 
         /// Most reply bytes that may wait for one client. One that does not read its replies is
         /// closed above this.

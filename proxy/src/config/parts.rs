@@ -22,6 +22,15 @@ pub enum ClientOrder {
     Strict,
 }
 
+/// What becomes of commands whose keys are in several slots and that can be split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossSlot {
+    /// One part a slot.
+    Split,
+    /// CROSSSLOT.
+    Strict,
+}
+
 /// The settings of the process.
 ///
 /// # Errors
@@ -54,6 +63,7 @@ fn worker_settings(config: &Config) -> worker::Settings {
         },
         requests_max: u16::try_from(config.client_requests_max).unwrap_or(u16::MAX),
         strict_order: config.client_order == ClientOrder::Strict,
+        split: config.cross_slot == CrossSlot::Split,
         output_max: config.client_output_max,
         large_request: config.large_request,
         large_requests_max_bytes: share(config.large_requests_max_bytes).max(config.bulk_max),

@@ -132,6 +132,10 @@ cells! {
             /// The node did not permit CLIENT KILL.
             fences_refused (result = "refused"),
         }
+        Counter "slotway_merge_surprises_total"
+            "Requests of several parts whose replies were of a kind that no server gives." {
+            merge_surprises,
+        }
         Counter "slotway_large_requests_total"
             "Requests above the size that gets a connection of its own." { large_requests }
         Counter "slotway_large_replies_total"

@@ -9,4 +9,4 @@ mod ticket;
 pub use backoff::Backoff;
 pub use connection::{Connection, Expected, Kind, Lost, Phase, Stream};
 pub use handshake::{Fence, Fenced, Handshake, HandshakeStep, Identity};
-pub use ticket::{ClientKey, Ticket, Trial};
+pub use ticket::{ClientKey, Ticket, Trial, WHOLE};

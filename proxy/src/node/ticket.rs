@@ -14,14 +14,20 @@ pub struct ClientKey {
     pub generation: u32,
 }
 
+/// The part number of a request that is whole.
+pub const WHOLE: u16 = u16::MAX;
+
 /// One request on its way. It is moved from queue to queue, never copied, so a request is
 /// settled exactly once.
 #[derive(Debug)]
 pub struct Ticket {
     /// Whose it is.
     pub client: ClientKey,
-    /// Its number among that client's requests: where in the ring its reply belongs.
+    /// Its number among that client's requests: where in the ring its reply belongs. Of a part,
+    /// where the parts are gathered.
     pub sequence: u32,
+    /// Which part of a request over several slots or shards it is; [`WHOLE`] for all others.
+    pub part: u16,
     /// Its number among all requests of the worker: those that wait leave in this order.
     pub arrival: u64,
     /// Length of the request's bytes.
@@ -32,6 +38,8 @@ pub struct Ticket {
     pub slot: Option<Slot>,
     /// Which command it is, for metrics.
     pub command: CommandId,
+    /// The node that it is for and for no other (a pool's index), if it is no matter of slots.
+    pub pinned: u16,
     /// The node before the one that has it now (a pool's index), once it was redirected.
     pub previous: u16,
     /// Redirects followed since it last waited.
@@ -50,6 +58,32 @@ pub struct Ticket {
     pub diverted: bool,
     /// It was sent to find out whether others may follow.
     pub trial: Trial,
+}
+
+impl Ticket {
+    /// A request that has just been read: no write, no slot, nothing tried yet.
+    #[inline]
+    pub fn new(client: ClientKey, command: CommandId, received: Moment) -> Ticket {
+        Ticket {
+            client,
+            sequence: 0,
+            part: WHOLE,
+            arrival: 0,
+            len: 0,
+            received,
+            slot: None,
+            command,
+            pinned: u16::MAX,
+            previous: u16::MAX,
+            hops: 0,
+            replayable: false,
+            forgeable: false,
+            strict: false,
+            short: false,
+            diverted: false,
+            trial: Trial::No,
+        }
+    }
 }
 
 /// Whether a request was let out of a parking lot to try the way for the others.

@@ -177,6 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn whatever_has_several_parts_has_a_merge() {
+        use crate::command::{Handling, RequestPolicy, rows};
+        for row in rows() {
+            let of_all = matches!(row.handling, Handling::Shards | Handling::Nodes);
+            if of_all || row.request_policy == RequestPolicy::MultiShard {
+                assert!(merge_of(row).is_some(), "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
     fn values_come_in_the_order_of_the_keys() {
         let replies = ["*1\r\n$1\r\nb\r\n", "*3\r\n$2\r\na1\r\n$-1\r\n$2\r\n\r\n\r\n"];
         assert_eq!(

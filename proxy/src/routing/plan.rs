@@ -1,6 +1,6 @@
 //! Decides once, in slots, what is to be done with a request. It never sees a node's address.
 
-use crate::command::{self, Handling, KeysInSlots, Local, Refusal, Row};
+use crate::command::{self, Handling, KeysInSlots, Local, Refusal, RequestPolicy, Row};
 use crate::resp::Args;
 use crate::slot::Slot;
 
@@ -13,6 +13,12 @@ pub enum Plan {
     AnyPrimary(&'static Row),
     /// slotway answers it itself.
     Local(&'static Row, Local),
+    /// Its keys are in several slots: one part a slot.
+    Split(&'static Row),
+    /// Every shard executes it.
+    Shards(&'static Row),
+    /// Every node executes it.
+    Nodes(&'static Row),
     /// Its keys are in several slots and it cannot be split.
     CrossSlot(&'static Row),
     /// It is answered with an error as a server words it: unknown, or wrongly used.
@@ -30,9 +36,14 @@ pub fn plan(args: &Args<'_>) -> Plan {
         Handling::Routed => match command::slot(row, args) {
             KeysInSlots::One(slot) => Plan::Slot(row, slot),
             KeysInSlots::None => Plan::AnyPrimary(row),
+            KeysInSlots::Several if row.request_policy == RequestPolicy::MultiShard => {
+                Plan::Split(row)
+            }
             KeysInSlots::Several => Plan::CrossSlot(row),
         },
         Handling::Local(local) => Plan::Local(row, local),
+        Handling::Shards => Plan::Shards(row),
+        Handling::Nodes => Plan::Nodes(row),
         Handling::AnyNode => Plan::AnyPrimary(row),
         Handling::Refused(_) => Plan::Refuse(Refusal::Unknown),
     }

@@ -37,6 +37,8 @@ pub struct Flow {
     pub input: Vec<u8>,
     /// Slots with an unanswered write, where those go one at a time.
     pub writes: Vec<Slot>,
+    /// Requests in the ring that have several parts.
+    pub gathers: u32,
     ring: VecDeque<Entry>,
     /// The number of the request at the front of the ring. It only grows, and stays when the
     /// flow goes from client to client.
@@ -220,6 +222,7 @@ impl Flow {
         self.held_live = 0;
         self.written = 0;
         self.writes = Vec::new();
+        self.gathers = 0;
         for buffer in [&mut self.input, &mut self.held, &mut self.out] {
             buffer.clear();
             buffer.shrink_to(keep);

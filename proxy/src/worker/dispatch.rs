@@ -7,21 +7,25 @@ use crate::metrics::Outcome;
 use crate::node::{Connection, Kind, Phase, Ticket, Trial};
 use crate::resp::write;
 use crate::routing::{GiveUp, Outcome as Fate, Situation, Verdict, verdict};
-use crate::slot::Slot;
 
 const LOST: &str = "the node's connection was lost";
 
 impl Worker {
     /// Routes a request from scratch and sends it, or lets it wait.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: Vec<u8>) {
-        let pool = self.pool_for(ticket.slot);
+        let pool = self.pool_for(&ticket);
+        if ticket.pinned != NO_POOL && self.pools.get(usize::from(pool)).is_none_or(|n| !n.listed) {
+            return self.give_up_waiting(&ticket, "its node has left the cluster");
+        }
         self.dispatch_for(pool, ticket, frame);
     }
 
-    /// The node for a request with this slot, or without any: `NO_POOL` if there is none.
-    pub(super) fn pool_for(&mut self, slot: Option<Slot>) -> u16 {
-        match slot {
+    /// The node for a request, by its slot if it has one: `NO_POOL` if there is none.
+    #[inline]
+    pub(super) fn pool_for(&mut self, ticket: &Ticket) -> u16 {
+        match ticket.slot {
             Some(slot) => self.routes[slot.index()],
+            None if ticket.pinned != NO_POOL => ticket.pinned,
             None => self.any_primary(),
         }
     }

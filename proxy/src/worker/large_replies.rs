@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use super::gather::TOO_LARGE;
 use super::{Action, Worker};
 use crate::metrics::Outcome;
-use crate::node::{ClientKey, Expected, Stream, Trial};
+use crate::node::{ClientKey, Expected, Stream, Trial, WHOLE};
 use crate::resp::reply::{self, Progress};
 use crate::session::ClientEnd;
 
@@ -26,6 +27,17 @@ impl Worker {
             // A line, and so bounded; what it says has to be understood.
             Some(reply::Kind::Error) if connection.partial.first() == Some(&b'-') => return,
             _ => {}
+        }
+        if let Some(Expected::Request(ticket)) = connection.head()
+            && ticket.part != WHOLE
+        {
+            // Gathered like the others as long as there is room, and dropped if there is not.
+            let announced = connection.partial.len() as u64 + connection.scanner.missing_bytes();
+            if !self.clients.has_room_for(ticket, announced) {
+                connection.stream = Stream::Discarding;
+                connection.partial = Vec::new();
+            }
+            return;
         }
         let asked = matches!(connection.head(), Some(Expected::Request(_)));
         let pool = connection.pool;
@@ -118,7 +130,14 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         connection.stream = Stream::Whole;
         connection.held_up = Duration::ZERO;
+        let pool = connection.pool;
         let Some(Expected::Request(ticket)) = connection.pop() else { return };
+        if ticket.part != WHOLE {
+            // There was no room for it, and there is none for as much once more.
+            self.clients.settle(&ticket, TOO_LARGE, Outcome::Overloaded, self.now);
+            self.trial_back(ticket.trial, pool, ticket.slot, true);
+            return self.after_extra(index);
+        }
         let latency_us = self.now.micros_since(ticket.received);
         let outcome = if discarding { Outcome::Dropped } else { Outcome::Ok };
         self.cells.request_done(ticket.command.index(), outcome, latency_us);

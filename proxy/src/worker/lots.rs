@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::pool::Gate;
 use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Backoff, ClientKey, Ticket, Trial};
+use crate::node::{Backoff, ClientKey, Ticket, Trial, WHOLE};
 use crate::resp::write;
 use crate::session::{ClientEnd, Closing};
 use crate::slot::Slot;
@@ -334,8 +334,10 @@ impl Worker {
     }
 
     pub(super) fn count_dropped(&self, ticket: &Ticket) {
-        let latency_us = self.now.micros_since(ticket.received);
-        self.cells.request_done(ticket.command.index(), Outcome::Dropped, latency_us);
+        if ticket.part == WHOLE {
+            let latency_us = self.now.micros_since(ticket.received);
+            self.cells.request_done(ticket.command.index(), Outcome::Dropped, latency_us);
+        }
     }
 
     pub(super) fn next_parking_event(&self) -> Option<Moment> {
@@ -457,7 +459,7 @@ impl Worker {
             let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
             let Some(parked) = node.lot.pop() else { return };
             let (mut ticket, frame) = self.unpark(parked);
-            let wanted = self.pool_for(ticket.slot);
+            let wanted = self.pool_for(&ticket);
             if wanted == pool {
                 ticket.trial = Trial::Node;
                 if let Some(node) = self.pools.get_mut(usize::from(pool)) {

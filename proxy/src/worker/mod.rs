@@ -15,6 +15,7 @@
 
 mod clients;
 mod dispatch;
+mod gather;
 mod greeting;
 mod health;
 mod large_replies;
@@ -107,6 +108,8 @@ pub struct Worker {
     spans: Vec<Span>,
     /// An inline request as an array; kept to keep its memory.
     inline: Vec<u8>,
+    /// A part of the request at hand; kept to keep its memory.
+    part_frame: Vec<u8>,
     /// The number of the next request: its place in the order of all.
     next_arrival: u64,
     /// The number of the last connection that was opened.
@@ -139,6 +142,7 @@ impl Worker {
             outbox: Outbox::default(),
             spans: Vec::new(),
             inline: Vec::new(),
+            part_frame: Vec::new(),
             next_arrival: 0,
             last_serial: 0,
             draining: false,
@@ -207,6 +211,9 @@ impl Worker {
         }
         while let Some(client) = self.clients.take_large_done() {
             self.release_large_read(client);
+        }
+        while let Some(gather) = self.clients.take_gathered() {
+            self.finish_gather(gather);
         }
         while let Some(arrival) = self.clients.take_next_up() {
             if let Some(parked) = self.behind.remove(arrival) {

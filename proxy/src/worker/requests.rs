@@ -4,7 +4,7 @@ use super::pool::Pool;
 use super::{NO_POOL, Worker};
 use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
-use crate::node::{ClientKey, Phase, Ticket, Trial};
+use crate::node::{ClientKey, Phase, Ticket};
 use crate::resp::request::{Frame, canonical_inline};
 use crate::resp::{Args, write};
 use crate::routing::{Plan, plan};
@@ -98,6 +98,9 @@ impl Worker {
             Plan::Slot(row, slot) => (row, Some(slot)),
             Plan::AnyPrimary(row) => (row, None),
             Plan::Local(row, local) => return self.local(index, row, local, args),
+            Plan::Split(row) => return self.split(index, row, args),
+            Plan::Shards(row) => return self.ask_shards(index, row, args),
+            Plan::Nodes(row) => return self.ask_nodes(index, row, args),
             Plan::CrossSlot(row) => return self.refuse_cross_slot(index, row),
             Plan::Refuse(refusal) => return self.refuse(index, &refusal, args),
         };
@@ -124,22 +127,16 @@ impl Worker {
             flow.writes.push(slot);
             strict = true;
         }
+        let client = ClientKey { index, generation: session.generation };
         let ticket = Ticket {
-            client: ClientKey { index, generation: session.generation },
             sequence: flow.push(),
             len: len as u32,
             arrival: self.next_arrival,
-            received: self.now,
             slot,
-            command: row.id,
-            previous: NO_POOL,
-            hops: 0,
             replayable: class == Class::R,
             forgeable: row.may_forge_errors(),
             strict,
-            short: false,
-            diverted: false,
-            trial: Trial::No,
+            ..Ticket::new(client, row.id, self.now)
         };
         self.next_arrival += 1;
         session.in_flight_bytes += len;
@@ -147,24 +144,31 @@ impl Worker {
             self.large_request(index, ticket, args.frame());
             return Step::Taken;
         }
-        let pool = self.pool_for(slot);
+        self.send(ticket, args.frame());
+        Step::Taken
+    }
+
+    /// Sends a request or a part of one: straight to its node if that is there.
+    #[inline]
+    pub(super) fn send(&mut self, ticket: Ticket, frame: &[u8]) {
+        let pool = self.pool_for(&ticket);
         if let Some(pool) = self.pools.get_mut(usize::from(pool))
             && pool.is_open()
             && let Some(shared) = pool.shared
             && let Some(connection) = self.connections.get_mut(shared as usize)
             && matches!(connection.phase, Phase::Ready)
             && connection.unsent_bytes() <= self.settings.park_max_bytes
+            && frame.len() <= self.settings.large_request
         {
-            connection.push(ticket, args.frame());
+            connection.push(ticket, frame);
             pool.cells.requests_total.add(1);
             if !connection.dirty {
                 connection.dirty = true;
                 self.outbox.dirty_nodes.push(shared);
             }
         } else {
-            self.dispatch(ticket, args.frame().to_vec());
+            self.dispatch(ticket, frame.to_vec());
         }
-        Step::Taken
     }
 
     /// Adds an answer of ours at this request's place among the client's replies.
@@ -200,7 +204,7 @@ impl Worker {
         Step::Taken
     }
 
-    fn refuse_cross_slot(&mut self, index: u32, row: &'static Row) -> Step {
+    pub(super) fn refuse_cross_slot(&mut self, index: u32, row: &'static Row) -> Step {
         self.cells.request_done(row.id.index(), Outcome::Refused, 0);
         self.answer(index, |out| {
             write::error(out, "CROSSSLOT Keys in request don't hash to the same slot");
@@ -208,7 +212,7 @@ impl Worker {
         Step::Taken
     }
 
-    fn refuse(&mut self, index: u32, refusal: &Refusal, args: &Args<'_>) -> Step {
+    pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, args: &Args<'_>) -> Step {
         // A name that is in no table has no row: one label for them all.
         self.cells.request_done(usize::MAX, Outcome::Refused, 0);
         let mut text = Vec::new();

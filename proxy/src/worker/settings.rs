@@ -17,6 +17,8 @@ pub struct Settings {
     pub request_bytes_max: usize,
     /// One client has at most one unanswered write to a slot.
     pub strict_order: bool,
+    /// Commands over several slots that can be split are.
+    pub split: bool,
     /// A client with more bytes of replies waiting for it gets no further request through.
     pub output_pause: usize,
     /// A client with more bytes of replies waiting for it is closed.
@@ -57,6 +59,7 @@ impl Default for Settings {
             requests_max: 1024,
             request_bytes_max: 4 * 1024 * 1024,
             strict_order: false,
+            split: true,
             output_pause: 1024 * 1024,
             output_max: 64 * 1024 * 1024,
             large_request: 1024 * 1024,

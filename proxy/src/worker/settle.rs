@@ -5,9 +5,9 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::Settings;
-
+use super::gather::Gather;
 use crate::metrics::{Outcome, WorkerCells};
-use crate::node::{ClientKey, Ticket};
+use crate::node::{ClientKey, Ticket, WHOLE};
 use crate::session::{ClientEnd, Closing, Flow, Session};
 use crate::time::Moment;
 
@@ -31,12 +31,14 @@ pub(super) struct Clients {
     dirty: Vec<u32>,
     /// Clients whose output is past its bound.
     overfull: Vec<u32>,
-    news: News,
+    pub(super) news: News,
+    /// Requests of several parts.
+    pub(super) gathers: Slab<Gather>,
     next_generation: u32,
     requests_max: u16,
     output_pause: usize,
-    output_max: usize,
-    cells: Arc<WorkerCells>,
+    pub(super) output_max: usize,
+    pub(super) cells: Arc<WorkerCells>,
 }
 
 impl Clients {
@@ -47,6 +49,7 @@ impl Clients {
             dirty: Vec::new(),
             overfull: Vec::new(),
             news: News::default(),
+            gathers: Slab::new(),
             next_generation: 0,
             requests_max: settings.requests_max,
             output_pause: settings.output_pause,
@@ -65,6 +68,9 @@ impl Clients {
     pub(super) fn remove(&mut self, index: u32) -> Session {
         let mut session = self.table.remove(index as usize);
         if let Some(flow) = session.flow.take() {
+            if flow.gathers > 0 {
+                self.forget_gathers(ClientKey { index, generation: session.generation });
+            }
             self.shelve(flow);
         }
         session
@@ -135,6 +141,9 @@ impl Clients {
     /// gone, the reply is dropped.
     #[inline]
     pub(super) fn settle(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome, now: Moment) {
+        if ticket.part != WHOLE {
+            return self.settle_part(ticket, reply, outcome);
+        }
         let latency_us = now.micros_since(ticket.received);
         self.cells.request_done(ticket.command.index(), outcome, latency_us);
         let Some(session) = self.table.get_mut(ticket.client.index as usize) else {
@@ -164,7 +173,9 @@ impl Clients {
 
     /// The bookkeeping when a request is settled otherwise than by [`Clients::settle`].
     pub(super) fn after_settling(&mut self, ticket: &Ticket) {
-        if let Some(session) = self.table.get_mut(ticket.client.index as usize) {
+        if let Some(session) = self.table.get_mut(ticket.client.index as usize)
+            && session.generation == ticket.client.generation
+        {
             self.news.settled(session, ticket);
         }
     }
@@ -247,6 +258,10 @@ impl Clients {
             })
     }
 
+    pub(super) fn take_gathered(&mut self) -> Option<u32> {
+        self.news.gathered.pop()
+    }
+
     pub(super) fn take_large_done(&mut self) -> Option<ClientKey> {
         self.news.large_done.pop()
     }
@@ -256,17 +271,20 @@ impl Clients {
             || !self.overfull.is_empty()
             || !self.news.resumable.is_empty()
             || !self.news.next_up.is_empty()
+            || !self.news.gathered.is_empty()
             || !self.news.large_done.is_empty()
     }
 }
 
 /// What has happened in this turn that concerns more than one client's own reply.
 #[derive(Debug, Default)]
-struct News {
+pub(super) struct News {
     /// Clients that had to wait and may be able to go on.
     resumable: Vec<u32>,
     /// Requests (by `arrival`) that may be sent now, if they waited for an earlier one.
     next_up: Vec<u64>,
+    /// Requests of several parts of which all are settled.
+    pub(super) gathered: Vec<u32>,
     /// Clients whose large request is settled: their bytes go back to the budget.
     large_done: Vec<ClientKey>,
 }
@@ -287,7 +305,7 @@ impl News {
         {
             self.next_up.push(next);
         }
-        if session.large_request {
+        if session.large_request && ticket.part == WHOLE {
             session.large_request = false;
             self.large_done.push(ticket.client);
         }

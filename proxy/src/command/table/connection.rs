@@ -10,7 +10,7 @@ pub(super) const ROWS: &[Row] = &[
     row("client|capa",          -3, NOSCRIPT | LOADING | STALE | ALLOW_BUSY,                  NO_KEY, N, CONNECTION).valkey_only(8, 0),
     row("client|getname",        2, NOSCRIPT | LOADING | STALE | ALLOW_BUSY,                  NO_KEY, R, local(Local::ClientGetname)),
     row("client|getredir",       2, NOSCRIPT | LOADING | STALE | ALLOW_BUSY,                  NO_KEY, R, KEYLESS),
-    row("client|help",           2, LOADING | STALE,                                          NO_KEY, R, KEYLESS),
+    row("client|help",           2, LOADING | STALE,                                          NO_KEY, R, ANY_NODE),
     row("client|id",             2, NOSCRIPT | LOADING | STALE | ALLOW_BUSY,                  NO_KEY, R, local(Local::ClientId)),
     row("client|import-source",  3, NOSCRIPT | LOADING | STALE,                               NO_KEY, N, CONNECTION).valkey_only(8, 1),
     row("client|info",           2, NOSCRIPT | LOADING | STALE,                               NO_KEY, R, KEYLESS),

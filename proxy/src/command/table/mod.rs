@@ -156,6 +156,9 @@ mod tests {
             match row.handling {
                 Handling::Routed => assert_ne!(row.keys, Keys::None, "{}", row.name),
                 Handling::AnyNode => assert_eq!(row.keys, Keys::None, "{}", row.name),
+                Handling::Shards | Handling::Nodes => {
+                    assert_eq!(row.keys, Keys::None, "{}", row.name);
+                }
                 Handling::Local(_) | Handling::Refused(_) => {}
             }
             let blocking = row.flags.contains(Flags::BLOCKING);

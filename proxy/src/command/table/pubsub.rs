@@ -8,7 +8,7 @@ pub(super) const ROWS: &[Row] = &[
     row("publish",               3, FAST | PUBSUB | LOADING | STALE,               NO_KEY,         N, KEYLESS),
     row("pubsub",               -2, NO_FLAG,                                       NO_KEY,         N, FAMILY),
     row("pubsub|channels",      -2, PUBSUB | LOADING | STALE,                      NO_KEY,         R, KEYLESS),
-    row("pubsub|help",           2, LOADING | STALE,                               NO_KEY,         R, KEYLESS),
+    row("pubsub|help",           2, LOADING | STALE,                               NO_KEY,         R, ANY_NODE),
     row("pubsub|numpat",         2, PUBSUB | LOADING | STALE,                      NO_KEY,         R, KEYLESS),
     row("pubsub|numsub",        -2, PUBSUB | LOADING | STALE,                      NO_KEY,         R, KEYLESS),
     row("pubsub|shardchannels", -2, PUBSUB | LOADING | STALE,                      NO_KEY,         R, KEYLESS).redis(7, 0),

@@ -115,6 +115,8 @@ pub(super) const fn streams(from: u8) -> Keys {
 
 pub(super) const ROUTED: Handling = Handling::Routed;
 pub(super) const ANY_NODE: Handling = Handling::AnyNode;
+pub(super) const SHARDS: Handling = Handling::Shards;
+pub(super) const NODES: Handling = Handling::Nodes;
 pub(super) const BLOCKS: Handling = Handling::Refused(Reason::Blocks);
 pub(super) const CONNECTION: Handling = Handling::Refused(Reason::ChangesConnection);
 pub(super) const KEYLESS: Handling = Handling::Refused(Reason::Keyless);

@@ -1,25 +1,16 @@
 //! What was handed over, what was not, and whose reply is whose.
 
 use super::*;
-use crate::node::{ClientKey, Trial};
+use crate::node::ClientKey;
 
 fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
+    let client = ClientKey { index: 0, generation: 0 };
+    let command = crate::command::rows().next().unwrap().id;
     Ticket {
-        client: ClientKey { index: 0, generation: 0 },
         sequence,
         len: frame.len() as u32,
         arrival: u64::from(sequence),
-        received: Moment::default(),
-        slot: None,
-        command: crate::command::rows().next().unwrap().id,
-        previous: 0,
-        hops: 0,
-        replayable: false,
-        forgeable: false,
-        strict: false,
-        short: false,
-        diverted: false,
-        trial: Trial::No,
+        ..Ticket::new(client, command, Moment::default())
     }
 }
 

@@ -89,7 +89,7 @@ fn a_large_request_that_goes_nowhere_gives_its_bytes_back() {
     for request in [
         format!("ECHO {long}"),
         format!("NOSUCH {long}"),
-        format!("MSET {} {long} {} 1", key_of(1, 0), key_of(2, 0)),
+        format!("MSETNX {} {long} {} 1", key_of(1, 0), key_of(2, 0)),
         format!("GET a {long}"),
     ] {
         let mut bench = Bench::new();

@@ -3,6 +3,7 @@
 mod bench;
 mod bounds;
 mod failures;
+mod gather;
 mod health;
 mod hostile;
 mod large;

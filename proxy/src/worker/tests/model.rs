@@ -74,6 +74,7 @@ fn run(seed: u64) {
         mask_deadline: Duration::from_secs(if seed.is_multiple_of(5) { 1 } else { 60 }),
         park_max_bytes: 1_000_000,
         strict_order: seed % 3 == 1,
+        split: false,
         dedicated_max: 1 + seed as usize % 2,
         ..settings()
     };

@@ -1,0 +1,294 @@
+//! Requests of several parts: over slots, over shards, over nodes.
+
+use std::time::Duration;
+
+use super::bench::{Bench, key_of, settings, topology};
+use crate::slot::Slot;
+use crate::worker::Settings;
+
+/// One key of each shard.
+fn keys() -> [String; 3] {
+    [key_of(1, 0), key_of(2, 0), key_of(3, 0)]
+}
+
+#[test]
+fn mget_over_shards_is_answered_in_the_order_of_its_keys() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, c] = keys();
+    bench.send(client, &format!("MGET {c} {a} {b} {a}"));
+    assert_eq!(bench.at(1), [format!("MGET {a} {a}")]);
+    assert_eq!(bench.at(2), [format!("MGET {b}")]);
+    bench.answer(2, "*1\r\n$1\r\nb");
+    bench.answer(1, "*2\r\n$1\r\na\r\n$-1");
+    assert_eq!(bench.got(client), "");
+    bench.answer(3, "*1\r\n$1\r\nc");
+    assert_eq!(bench.got(client), "*4\r\n$1\r\nc\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n");
+}
+
+#[test]
+fn numbers_are_added_and_pairs_stay_together() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, _] = keys();
+    bench.send(client, &format!("DEL {a} {b} {a}"));
+    assert_eq!(bench.at(1), [format!("DEL {a} {a}")]);
+    bench.answer(1, ":1");
+    bench.answer(2, ":1");
+    bench.send(client, &format!("MSET {a} 1 {b} 2 {a} 3"));
+    assert_eq!(bench.at(1), [format!("MSET {a} 1 {a} 3")]);
+    bench.answer(1, "+OK");
+    bench.answer(2, "+OK");
+    bench.send(client, &format!("MSET {a} 1 {b}"));
+    assert_eq!(
+        bench.got(client),
+        ":2\r\n+OK\r\n-ERR wrong number of arguments for 'mset' command\r\n"
+    );
+}
+
+#[test]
+fn the_replies_of_a_pipeline_keep_their_places() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, c] = keys();
+    bench.send(client, &format!("GET {a}"));
+    bench.send(client, &format!("EXISTS {b} {c}"));
+    bench.send(client, &format!("GET {c}"));
+    bench.answer(2, ":1");
+    bench.answer(3, ":1");
+    bench.answer(3, "$1\r\nc");
+    assert_eq!(bench.got(client), "");
+    bench.answer(1, "$1\r\na");
+    assert_eq!(bench.got(client), "$1\r\na\r\n:2\r\n$1\r\nc\r\n");
+}
+
+#[test]
+fn a_dead_shard_is_waited_for_and_no_nil_is_made_up() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, _] = keys();
+    bench.kill(1, true);
+    bench.send(client, &format!("MGET {a} {b}"));
+    bench.answer(2, "*1\r\n$1\r\nb");
+    bench.advance(Duration::from_secs(3));
+    assert_eq!(bench.got(client), "");
+    bench.revive(1);
+    bench.advance(Duration::from_millis(300));
+    bench.answer(1, "*1\r\n$1\r\na");
+    assert_eq!(bench.got(client), "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+    bench.kill(1, true);
+    bench.send(client, &format!("MGET {a} {b}"));
+    bench.answer(2, "*1\r\n$1\r\nb");
+    bench.advance(Duration::from_secs(21));
+    let got = bench.got(client);
+    assert!(got.starts_with("-CLUSTERDOWN not executed: "), "{got}");
+    assert_eq!(bench.cells.parked_requests.get(), 0);
+    assert_eq!(bench.worker.clients.gathers.len(), 0);
+}
+
+#[test]
+fn a_write_of_which_a_part_was_applied_says_so() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, c] = keys();
+    let slot = |key: &str| Slot::of_key(key.as_bytes());
+    bench.kill(1, true);
+    bench.send(client, &format!("MSET {a} 1 {b} 2 {c} 3"));
+    bench.answer(2, "+OK");
+    bench.answer(3, "-OOM command not allowed when used memory > 'maxmemory'.");
+    bench.advance(Duration::from_secs(21));
+    let mut slots = [slot(&a), slot(&c)];
+    slots.sort_unstable();
+    let got = bench.got(client);
+    let expected = format!(
+        "-UNKNOWNRESULT partly executed: 1 of 3 slots applied, slots {}, {} not executed: ",
+        slots[0], slots[1]
+    );
+    assert!(got.starts_with(&expected), "{got}");
+    // Nothing applied and nothing unknown: the plain truth.
+    bench.send(client, &format!("DEL {b} {c}"));
+    bench.answer(2, "-NOPERM no");
+    bench.answer(3, "-NOPERM no");
+    assert_eq!(bench.got(client), "-NOPERM no\r\n");
+    // A part that was lost: once more would be twice.
+    bench.send(client, &format!("DEL {b} {c}"));
+    bench.answer(3, ":1");
+    bench.kill(2, false);
+    let got = bench.got(client);
+    let expected = format!(
+        "-UNKNOWNRESULT partly executed: 1 of 2 slots applied, slots {} unknown: ",
+        slot(&b)
+    );
+    assert!(got.starts_with(&expected), "{got}");
+}
+
+#[test]
+fn nothing_overtakes_a_part_that_was_sent_elsewhere() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, _] = keys();
+    bench.send(client, &format!("MSET {a} 1 {b} 1"));
+    bench.answer(1, &format!("-MOVED {} 10.0.0.1:3", Slot::of_key(a.as_bytes())));
+    bench.send(client, &format!("SET {a} 2"));
+    bench.answer(2, "+OK");
+    assert_eq!(bench.at(3), [format!("MSET {a} 1")]);
+    bench.answer(3, "+OK");
+    assert_eq!(bench.at(3), [format!("SET {a} 2")]);
+    bench.answer(3, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n+OK\r\n");
+}
+
+#[test]
+fn every_shard_is_asked_and_those_that_come_meanwhile_too() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.send(client, "DBSIZE");
+    for (port, size) in [(1, 10), (2, 20), (3, 30)] {
+        assert_eq!(bench.at(port), ["DBSIZE"]);
+        bench.answer(port, &format!(":{size}"));
+    }
+    assert_eq!(bench.got(client), ":60\r\n");
+    bench.send(client, "FLUSHALL");
+    bench.send(client, "DBSIZE");
+    bench.topology(topology(
+        2,
+        &[(1, &[(0, 5460)]), (2, &[(5461, 10922)]), (3, &[(10923, 16000)]), (4, &[(16001, 16383)])],
+    ));
+    for port in 1..=3 {
+        bench.answer(port, "+OK");
+        bench.answer(port, ":1");
+    }
+    assert_eq!(bench.got(client), "");
+    // What was flushed stays flushed; a sum is made anew.
+    assert_eq!(bench.at(4), ["FLUSHALL", "DBSIZE"]);
+    bench.answer(4, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n");
+    for port in 1..=4 {
+        bench.answer(port, ":2");
+    }
+    assert_eq!(bench.got(client), ":8\r\n");
+}
+
+#[test]
+fn before_anything_is_known_of_the_cluster_nobody_is_told_half() {
+    let mut bench = Bench::without_topology(settings());
+    let client = bench.client();
+    bench.send(client, "DBSIZE");
+    bench.topology(super::bench::three_shards());
+    bench.advance(Duration::from_millis(100));
+    let first = (1..=3).find(|&port| !bench.at(port).is_empty()).unwrap();
+    bench.answer(first, ":1");
+    for port in 1..=3 {
+        bench.answer(port, ":1");
+    }
+    assert_eq!(bench.got(client), ":3\r\n");
+}
+
+#[test]
+fn a_setting_goes_to_every_node_and_waits_for_none_that_left() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.send(client, "CONFIG SET maxmemory 1");
+    for port in 1..=3 {
+        bench.answer(port, "+OK");
+    }
+    assert_eq!(bench.got(client), "+OK\r\n");
+    bench.kill(1, true);
+    bench.send(client, "CONFIG SET maxmemory 2");
+    bench.topology(topology(2, &[(2, &[(0, 10922)]), (3, &[(10923, 16383)])]));
+    bench.answer(2, "+OK");
+    bench.answer(3, "+OK");
+    let got = bench.got(client);
+    let expected = "-UNKNOWNRESULT partly executed: 2 of 3 nodes applied, 1 not executed: its node \
+                    has left the cluster";
+    assert!(got.starts_with(expected), "{got}");
+}
+
+#[test]
+fn the_client_leaves_and_nothing_is_left_of_it() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.client(), bench.client());
+    let [a, b, _] = keys();
+    bench.kill(1, true);
+    bench.send(client, &format!("MGET {a} {b}"));
+    bench.send(other, &format!("MGET {b} {}", key_of(3, 0)));
+    bench.worker.client_lost(client, bench.now);
+    bench.turn();
+    assert_eq!(bench.cells.parked_requests.get(), 0);
+    assert_eq!(bench.worker.clients.gathers.len(), 1);
+    bench.answer(2, "*1\r\n$4\r\ngone");
+    bench.answer(2, "*1\r\n$1\r\nb");
+    bench.answer(3, "*1\r\n$1\r\nc");
+    assert_eq!(bench.got(other), "*2\r\n$1\r\nb\r\n$1\r\nc\r\n");
+}
+
+#[test]
+fn what_is_gathered_has_a_bound() {
+    let mut bench = Bench::with(Settings { output_max: 50_000, ..settings() });
+    let client = bench.client();
+    let [a, b, _] = keys();
+    let large = |len: usize| format!("*1\r\n${len}\r\n{}", "x".repeat(len));
+    // Larger than what passes through as it comes, and yet gathered whole.
+    bench.send(client, &format!("MGET {a} {b}"));
+    bench.answer(1, &large(22_000));
+    bench.answer(2, &large(22_000));
+    assert_eq!(bench.got(client).len(), 44_000 + 24);
+    // Too large together: one answer, and nobody's connection is closed.
+    bench.send(client, &format!("MGET {a} {b}"));
+    bench.answer(1, &large(22_000));
+    let wire = bench.wires_of(2)[0];
+    let reply = large(40_000) + "\r\n";
+    bench.wires.get_mut(&wire).unwrap().requests.remove(0);
+    for chunk in reply.as_bytes().chunks(1000) {
+        bench.say(wire, chunk);
+    }
+    let got = bench.got(client);
+    assert!(got.starts_with("-OVERLOADED not executed: the replies of its parts"), "{got}");
+    bench.send(client, &format!("GET {b}"));
+    bench.answer(2, "$1\r\nb");
+    assert_eq!(bench.got(client), "$1\r\nb\r\n");
+}
+
+#[test]
+fn replies_that_no_server_gives_are_an_error_and_counted() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, _] = keys();
+    bench.send(client, &format!("DEL {a} {b}"));
+    bench.answer(1, "+OK");
+    bench.answer(2, ":1");
+    assert_eq!(bench.got(client), "-ERR the nodes' replies to 'del' cannot be made into one\r\n");
+    assert_eq!(bench.cells.merge_surprises.get(), 1);
+}
+
+#[test]
+fn split_can_be_switched_off() {
+    let mut bench = Bench::with(Settings { split: false, ..settings() });
+    let client = bench.client();
+    let [a, b, _] = keys();
+    bench.send(client, &format!("MGET {a} {b}"));
+    assert_eq!(bench.got(client), "-CROSSSLOT Keys in request don't hash to the same slot\r\n");
+}
+
+#[test]
+fn a_large_request_is_split_and_gives_its_bytes_back() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, _] = keys();
+    for _ in 0..3 {
+        let long = "x".repeat(30_000);
+        let whole = super::bench::encode(&format!("MSET {a} {long} {b} {long}"));
+        for chunk in whole.chunks(10_000) {
+            bench.send_raw(client, chunk);
+        }
+        bench.send(client, &format!("GET {a}"));
+        assert_eq!(bench.at(1).len(), 1, "what follows waits for it");
+        bench.answer(1, "+OK");
+        bench.advance(Duration::from_secs(5));
+        bench.answer(2, "+OK");
+        bench.answer(1, "$1\r\nx");
+        assert_eq!(bench.got(client), "+OK\r\n$1\r\nx\r\n");
+        assert!(bench.worker.large_reads.is_unused());
+    }
+    assert!(bench.closed.is_empty());
+}
