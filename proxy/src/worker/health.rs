@@ -156,6 +156,8 @@ impl Worker {
         for (ticket, frame) in unsent {
             self.after_loss(pool, ticket, frame, false);
         }
+        // It may be that the map gives its slots to another node already.
+        self.abandon_superseded();
     }
 
     /// Something was read from a connection that was suspect: the node is back.

@@ -83,6 +83,24 @@ fn after_a_failover_reads_go_to_the_new_primary_and_writes_are_unknown() {
     assert_eq!(bench.got(writes), "");
 }
 
+/// The map that says so came first, and no other one comes.
+#[test]
+fn a_node_that_was_replaced_before_it_is_suspect_is_not_waited_for() {
+    let mut bench = Bench::new();
+    let (reads, writes) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    bench.freeze(1);
+    bench.send(reads, &format!("GET {key}"));
+    bench.send(writes, &format!("INCR {key}"));
+    bench.topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+    bench.live(Duration::from_millis(500));
+    assert_eq!(bench.got(writes), "", "it may be slow only");
+    bench.live(Duration::from_millis(2500));
+    assert_eq!(bench.at(4), [format!("GET {key}")]);
+    let got = bench.got(writes);
+    assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("replaced"), "{got}");
+}
+
 #[test]
 fn what_a_replaced_primary_acknowledges_is_not_passed_on() {
     let mut bench = Bench::new();
