@@ -49,12 +49,14 @@ mod cluster;
 mod standalone;
 mod proxy;
 mod tcp;
+mod link;
 mod scripted;
 pub mod audit;
 
 pub use cluster::{
     Builder as ClusterBuilder, Cluster, FailoverKind, Migration, Node, NodeView, Role, Shard, View,
 };
+pub use link::Link;
 pub use output::Output;
 pub use ports::Port;
 pub use process::Process;

@@ -197,13 +197,14 @@ impl Server {
         self.forget_connection();
     }
 
-    pub(crate) fn terminate(&self) -> Result<ExitStatus> {
+    /// Ends it with this signal, after which it is expected to end in order.
+    pub(crate) fn end(&self, signal: Signal) -> Result<ExitStatus> {
         let mut state = self.state();
         // A stopped process does not see the signal before it continues.
         if std::mem::take(&mut state.frozen) {
             state.process.signal(Signal::SIGCONT)?;
         }
-        state.process.signal(Signal::SIGTERM)?;
+        state.process.signal(signal)?;
         let status = state.process.wait(EXIT_DEADLINE)?;
         self.forget_connection();
         Ok(status)
@@ -226,7 +227,7 @@ impl Server {
     /// Ends it (SIGTERM) if it runs, and starts it again in the same place.
     pub(crate) fn restart(&self) -> Result<()> {
         if self.state().process.exited().is_none() {
-            self.terminate()?;
+            self.end(Signal::SIGTERM)?;
         }
         self.state().process = run(&self.recipe, &self.folder, &self.port)?;
         self.wait_ready()

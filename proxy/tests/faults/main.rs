@@ -3,7 +3,6 @@
 //!
 //! A short set runs with all tests; `make soak` runs every fault and prints a table.
 
-mod links;
 mod scenarios;
 mod short;
 mod soak;

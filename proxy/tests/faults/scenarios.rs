@@ -1,12 +1,11 @@
 //! The faults of contract §7. Shard 0 keeps still in all that names one shard: the fault is at
 //! shard 1, whatever else is said.
 
-use crate::links::Link;
 use crate::stage::{Scenario, Stage};
 use anyhow::{Context, Result};
 use std::time::Duration;
 use testbed::audit::{Conn, request};
-use testbed::{Cluster, FailoverKind};
+use testbed::{Cluster, FailoverKind, Link};
 
 const SOON: Duration = Duration::from_secs(60);
 

@@ -1,12 +1,11 @@
 //! One run: a cluster that keeps evidence, slotway before it, the load, the fault, the audit.
 
-use crate::links::Link;
 use anyhow::{Context, Result, ensure};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use testbed::audit::{Final, Load, Lost, Mix, Report, Rules, Watch, even_shards, evidence_options};
-use testbed::{Cluster, Proxy, Role};
+use testbed::{Cluster, Link, Proxy, Role};
 
 /// A fault, and what is allowed while it lasts.
 pub(crate) struct Scenario {
@@ -108,11 +107,8 @@ impl Scenario {
         let mut proxy = Proxy::builder(seeds).binary(env!("CARGO_BIN_EXE_slotway"));
         let mut links = Vec::new();
         if self.linked {
-            for node in cluster.nodes() {
-                links.push(Link::start(&node.addr())?);
-            }
-            let map: Vec<String> = links.iter().map(Link::mapping).collect();
-            proxy = proxy.args(["--address-map", &map.join(",")]);
+            links = Link::to_all(&cluster)?;
+            proxy = proxy.args(["--address-map", &Link::map(&links)]);
         }
         if self.rules.pipelined_in_order {
             proxy = proxy.args(["--client-order", "strict"]);

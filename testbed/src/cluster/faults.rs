@@ -3,6 +3,7 @@
 use super::{Cluster, Node, Role};
 use crate::wait::wait_for;
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,15 @@ impl Cluster {
     /// # Errors
     /// It has ended already, or does not end in 15 s.
     pub fn terminate(&self, node: &Node) -> Result<ExitStatus> {
-        node.server().terminate()
+        node.server().end(Signal::SIGTERM)
+    }
+
+    /// As [`Cluster::terminate`], with SIGINT: what Ctrl-C at its terminal does.
+    ///
+    /// # Errors
+    /// As [`Cluster::terminate`].
+    pub fn interrupt(&self, node: &Node) -> Result<ExitStatus> {
+        node.server().end(Signal::SIGINT)
     }
 
     /// Stops `node` in the middle of what it does (SIGSTOP): connections stay open, nothing answers.
