@@ -3,14 +3,17 @@
 
 mod admin;
 mod auth;
+mod bad_luck;
 mod drain;
 mod endpoints;
 mod faults;
+mod founding;
 mod keys;
 mod large;
 mod load;
 mod migration;
 mod order;
+mod others;
 mod stage;
 mod startup;
 mod wire;

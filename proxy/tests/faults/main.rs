@@ -7,3 +7,4 @@ mod scenarios;
 mod short;
 mod soak;
 mod stage;
+mod unaffected;

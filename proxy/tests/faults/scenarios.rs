@@ -2,10 +2,10 @@
 //! shard 1, whatever else is said.
 
 use crate::stage::{Scenario, Stage};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use testbed::audit::{Conn, request};
-use testbed::{Cluster, FailoverKind, Link};
+use testbed::{Cluster, FailoverKind, Link, redis, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -267,6 +267,81 @@ pub(crate) fn resets() -> Scenario {
     .untouched(&[0, 2])
 }
 
+/// A pause beyond what other proxies recover from, with the default deadline.
+pub(crate) fn stuck() -> Scenario {
+    Scenario::new("stuck for 12 s, node timeout 30 s", |stage| {
+        let primary = stage.cluster.shard(1).primary()?;
+        stage.cluster.freeze(&primary)?;
+        stage.load.run_for(Duration::from_secs(12));
+        stage.cluster.thaw(&primary)
+    })
+    .node_timeout(30)
+    .untouched(&[0, 2])
+    .back_within(Duration::from_secs(1))
+    .flawless()
+}
+
+/// A primary dies whose replica lost its link too long ago to be elected, until somebody forces it.
+pub(crate) fn ineligible_replica() -> Scenario {
+    Scenario::new("ineligible replica, FAILOVER FORCE", |stage| {
+        let (primary, replica) =
+            (stage.cluster.shard(1).primary()?, stage.cluster.shard(1).replica()?);
+        for (name, value) in [
+            ("cluster-replica-validity-factor", "1"),
+            ("repl-ping-replica-period", "1"),
+            // Its link does not come back: nobody asked for a password.
+            ("masterauth", "wrong"),
+        ] {
+            replica.query::<()>(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))?;
+        }
+        primary.query::<()>(redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]))?;
+        // Beyond (node timeout × factor + ping period), and the node timeout once more.
+        stage.load.run_for(Duration::from_secs(6));
+        stage.cluster.kill(&primary)?;
+        wait_until("the replica to see that it is too old", SOON, || {
+            replica.log().contains("Disconnected from master for longer than allowed")
+                || replica.log().contains("Disconnected from primary for longer than allowed")
+        })?;
+        stage.load.run_for(Duration::from_secs(3));
+        let waits = stage.cluster.shard(1).primary().is_err();
+        ensure!(waits, "the replica was eligible");
+        stage.cluster.failover(&replica, FailoverKind::Force)
+    })
+    .untouched(&[0, 2])
+}
+
+/// SIGINT of a primary; its replica is promoted; the old one comes back as a replica.
+pub(crate) fn interrupted() -> Scenario {
+    Scenario::new("SIGINT of a primary, back as replica", |stage| {
+        let primary = stage.cluster.shard(1).primary()?;
+        stage.cluster.interrupt(&primary)?;
+        stage.cluster.wait_ok(SOON)?;
+        stage.cluster.restart(&primary)
+    })
+    .untouched(&[0, 2])
+}
+
+/// The founding measurement: the service was away for 17 s.
+pub(crate) fn timeout_of_10_s() -> Scenario {
+    Scenario::new("kill -9 of a primary, node timeout 10 s", kill_for_good)
+        .node_timeout(10)
+        .untouched(&[0, 2])
+        .back_within(Duration::from_millis(250))
+}
+
+/// The founding measurement: the service was away for 37 s.
+pub(crate) fn timeout_of_30_s() -> Scenario {
+    Scenario::new("kill -9 of a primary, node timeout 30 s", kill_for_good)
+        .node_timeout(30)
+        .untouched(&[0, 2])
+        .back_within(Duration::from_millis(250))
+}
+
+fn kill_for_good(stage: &Stage) -> Result<()> {
+    stage.cluster.kill(&stage.cluster.shard(1).primary()?)?;
+    stage.cluster.wait_ok(SOON)
+}
+
 fn way_to_primary(stage: &Stage) -> Result<&Link> {
     let addr = stage.cluster.shard(1).primary()?.addr();
     stage.links.iter().find(|link| link.leads_to(&addr)).context("a link to the primary")
@@ -309,6 +384,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         whole_restart(),
         first_seed_dead(),
         five_kills(),
+        stuck(),
+        ineligible_replica(),
+        interrupted(),
         cut_network(),
         cut_network_and_failover(),
         resets(),

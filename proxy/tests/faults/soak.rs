@@ -1,12 +1,32 @@
 //! Every fault of the contract, with a table of what was seen.
 
 use crate::scenarios;
+use crate::stage::Scenario;
 use anyhow::{Result, ensure};
 use std::time::Duration;
 use testbed::audit::Report;
 
 /// What an untouched shard may take beyond a direct client's worst (contract §7).
-const MARGIN: Duration = Duration::from_millis(100);
+pub(crate) const MARGIN: Duration = Duration::from_millis(100);
+
+#[test]
+#[ignore = "soak: the node timeout is 10 s"]
+fn a_primary_killed_with_a_node_timeout_of_10_s_is_masked() -> Result<()> {
+    masked(&scenarios::timeout_of_10_s())
+}
+
+#[test]
+#[ignore = "soak: the node timeout is 30 s"]
+fn a_primary_killed_with_a_node_timeout_of_30_s_is_masked() -> Result<()> {
+    masked(&scenarios::timeout_of_30_s())
+}
+
+fn masked(scenario: &Scenario) -> Result<()> {
+    let report = scenario.run(MARGIN)?;
+    eprintln!("{report}");
+    ensure!(report.findings.is_empty(), "\n{report}");
+    Ok(())
+}
 
 #[test]
 #[ignore = "soak: every fault of the contract under load, about 5 minutes"]
