@@ -5,7 +5,7 @@ use crate::stage::{Scenario, Stage};
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use testbed::audit::{Conn, request};
-use testbed::{Cluster, FailoverKind, Link, redis, wait_until};
+use testbed::{Cluster, FailoverKind, Link, Node, redis, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -13,16 +13,21 @@ const SOON: Duration = Duration::from_secs(60);
 /// comes back.
 pub(crate) fn kill() -> Scenario {
     Scenario::new("kill -9 of a busy primary", |stage| {
-        let primary = stage.cluster.shard(1).primary()?;
-        let mut busy = Conn::connect(&primary.addr(), SOON)?;
-        busy.send(&request(&["DEBUG", "SLEEP", "1"]))?;
-        stage.load.run_for(Duration::from_millis(200));
-        stage.cluster.kill(&primary)?;
-        stage.cluster.wait_ok(SOON)?;
+        let primary = kill_busy(stage)?;
         stage.load.run_for(Duration::from_secs(1));
         stage.cluster.restart(&primary)
     })
     .untouched(&[0, 2])
+}
+
+fn kill_busy(stage: &Stage) -> Result<Node> {
+    let primary = stage.cluster.shard(1).primary()?;
+    let mut busy = Conn::connect(&primary.addr(), SOON)?;
+    busy.send(&request(&["DEBUG", "SLEEP", "1"]))?;
+    stage.load.run_for(Duration::from_millis(200));
+    stage.cluster.kill(&primary)?;
+    stage.cluster.wait_ok(SOON)?;
+    Ok(primary)
 }
 
 /// SIGTERM of a primary.
@@ -323,23 +328,22 @@ pub(crate) fn interrupted() -> Scenario {
 
 /// The founding measurement: the service was away for 17 s.
 pub(crate) fn timeout_of_10_s() -> Scenario {
-    Scenario::new("kill -9 of a primary, node timeout 10 s", kill_for_good)
-        .node_timeout(10)
-        .untouched(&[0, 2])
-        .back_within(Duration::from_millis(250))
+    Scenario::new("kill -9 of a busy primary, node timeout 10 s", |stage| {
+        kill_busy(stage).map(drop)
+    })
+    .node_timeout(10)
+    .untouched(&[0, 2])
+    .back_within(Duration::from_millis(250))
 }
 
 /// The founding measurement: the service was away for 37 s.
 pub(crate) fn timeout_of_30_s() -> Scenario {
-    Scenario::new("kill -9 of a primary, node timeout 30 s", kill_for_good)
-        .node_timeout(30)
-        .untouched(&[0, 2])
-        .back_within(Duration::from_millis(250))
-}
-
-fn kill_for_good(stage: &Stage) -> Result<()> {
-    stage.cluster.kill(&stage.cluster.shard(1).primary()?)?;
-    stage.cluster.wait_ok(SOON)
+    Scenario::new("kill -9 of a busy primary, node timeout 30 s", |stage| {
+        kill_busy(stage).map(drop)
+    })
+    .node_timeout(30)
+    .untouched(&[0, 2])
+    .back_within(Duration::from_millis(250))
 }
 
 fn way_to_primary(stage: &Stage) -> Result<&Link> {
