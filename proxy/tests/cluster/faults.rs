@@ -41,6 +41,7 @@ fn a_primary_that_restarts_under_load_costs_unknown_results_at_most() -> Result<
     Ok(())
 }
 
+/// Others never recover when a primary stays dead.
 #[test]
 fn a_primary_killed_for_good_is_replaced_under_load() -> Result<()> {
     let cluster = Cluster::builder().node_timeout(Duration::from_secs(2)).start()?;

@@ -154,6 +154,7 @@ fn two_primaries_that_die_at_once_and_a_restart_of_all_nodes_are_survived() -> R
         .node_timeout(Duration::from_secs(1))
         .full_coverage(false)
         .config("appendonly", "yes")
+        .config("appendfsync", "no")
         .start()?;
     let proxy = slotway(cluster.seeds()).workers(2).start()?;
     let keys = (0..3).map(|n| cluster.shard(n).key("counted")).collect::<Result<Vec<_>>>()?;

@@ -8,6 +8,7 @@ use testbed::{Cluster, Port, wait_until};
 use crate::stage::{DEADLINE, shared, slotway};
 use crate::wire::{Client, Reply};
 
+/// The first seed is dead, and others give up at that.
 #[test]
 fn one_seed_that_answers_is_enough() -> Result<()> {
     let cluster = shared()?;

@@ -20,6 +20,7 @@ fn a_killed_primary_is_masked() -> Result<()> {
     holds(&scenarios::kill())
 }
 
+/// A founding scenario.
 #[test]
 fn a_manual_failover_is_masked() -> Result<()> {
     holds(&scenarios::failover())
@@ -35,6 +36,7 @@ fn a_pause_without_an_election_is_masked() -> Result<()> {
     holds(&scenarios::short_pause())
 }
 
+/// Others retry blindly and execute INCR or RPUSH twice.
 #[test]
 fn writes_whose_answers_are_lost_are_not_sent_again() -> Result<()> {
     holds(&scenarios::resets())
