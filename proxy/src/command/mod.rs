@@ -17,7 +17,8 @@
 //!
 //! `tests/command_live` keeps it true: it compares each row and the keys it finds with the
 //! server at hand (`SLOTWAY_TEST_SERVER`, or the `redis-server` on PATH). What a newer server
-//! adds fails that test by name.
+//! adds fails that test by name. The review of the classes, form by form with its reasons, is
+//! `tests/class_review`.
 
 mod class;
 mod flags;

@@ -3,6 +3,8 @@
 //! rows must then name.
 
 mod blocking;
+#[path = "../class_review/mod.rs"]
+mod class_review;
 mod keys;
 mod refusals;
 mod request;

@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slotway::command::{Flags, Keys, RequestPolicy, ResponsePolicy, Row, Since, Version, rows};
+use slotway::command::{
+    Class, Flags, Keys, RequestPolicy, ResponsePolicy, Row, Since, Version, resolve, rows,
+};
 
+use crate::class_review;
+use crate::request::Request;
 use crate::server::{Product, Reply, Server};
 
 /// What `COMMAND` says of one command.
@@ -158,6 +162,27 @@ fn flags_are_the_server_s_and_what_another_version_adds() {
         }
         let not_key = record.specs.iter().any(|spec| spec.flags.contains("not_key"));
         assert_eq!(row.flags.contains(Flags::NOT_KEY), not_key, "{}", row.name);
+    }
+}
+
+/// Nothing that the server flags as a write is replayed as a read, and what it says may block is
+/// not taken for an ordinary command, but for the named.
+#[test]
+fn the_reviewed_classes_agree_with_the_server_s_flags() {
+    let server = Server::start();
+    let records = records(&server);
+    for (class, line) in class_review::lines() {
+        let request = Request::new(&line.split(' ').collect::<Vec<_>>());
+        let row = resolve(&request.args()).expect("it is a command");
+        let Some(record) = records.get(row.name) else { continue };
+        let is = |flag: &str| record.flags.contains(flag);
+        let readonly = is("readonly") && row.name != "touch";
+        assert!(!readonly || *class == Class::R, "{line} could be a read");
+        assert!(!is("write") || *class != Class::R, "{line} writes");
+        // The stream readers block with BLOCK only, and XREAD takes nothing away.
+        let may_block = is("blocking") && !row.name.starts_with("xread");
+        assert!(!may_block || *class == Class::B, "{line} blocks");
+        assert!(*class != Class::B || is("blocking") || row.name == "wait", "{line} blocks not");
     }
 }
 
