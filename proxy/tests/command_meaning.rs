@@ -5,8 +5,8 @@ mod class_review;
 
 use proptest::prelude::*;
 use slotway::command::{
-    Class, Handling, KeysInSlots, Local, Reason, blocks, class, handling, key_positions, resolve,
-    rows, slot,
+    Class, Handling, KeysInSlots, Local, Reason, RetryUnknown, blocks, class, handling,
+    key_positions, repeatable, resolve, rows, slot,
 };
 use slotway::resp::{Args, Span};
 use slotway::slot::Slot;
@@ -42,6 +42,27 @@ fn every_form_of_a_command_has_the_class_of_the_review() {
     all.sort_unstable_by_key(|row| row.name);
     reviewed.sort_unstable();
     assert_eq!(reviewed, all.iter().map(|row| row.name).collect::<Vec<_>>(), "once each");
+}
+
+/// Nothing repeats a write unless `retry-unknown` says so, and then these alone.
+#[test]
+fn what_retry_unknown_adds_is_idempotent_or_only_takes() {
+    let repeated = |retry: RetryUnknown| {
+        let lines = class_review::lines().filter(|(_, line)| {
+            with_line(line, |args| {
+                let row = resolve(args).expect("it is a command");
+                let class = class(row, args);
+                class != Class::R && repeatable(row, class, retry)
+            })
+        });
+        lines.map(|(_, line)| *line).collect::<Vec<_>>().join("|")
+    };
+    let with = |idempotent, blocking| RetryUnknown { idempotent, blocking };
+    let idempotent = "mset a 1 b 2|set k v|hmset k f v|lset l 0 v|touch a b|touch a";
+    let blocking = "blmpop k 1 k x|blpop k x|brpop k x|bzmpop k 1 k x|bzpopmax k x|bzpopmin k x";
+    assert_eq!(repeated(with(false, false)), "");
+    assert_eq!(repeated(with(true, false)), idempotent);
+    assert_eq!(repeated(with(false, true)), blocking);
 }
 
 /// Every row that is not N, so that a new one is noticed: a class too good replays what must not

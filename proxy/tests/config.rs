@@ -31,6 +31,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("arguments-max", "16", "2147483647"),
     ("bulk-max", "1MiB", "1073741824"),
     ("tcp-keepalive", "off", "1s"),
+    ("retry-unknown", "idempotent", "both"),
     ("circuit-wait", "0s", "1h"),
     ("mask-deadline", "0", "30s"),
     ("park-max-requests", "0", "7"),

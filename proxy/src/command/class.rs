@@ -51,6 +51,36 @@ pub fn class(row: &Row, args: &Args<'_>) -> Class {
     }
 }
 
+/// What may be sent a second time after its reply was lost, beside what only reads. An operator's
+/// choice: nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryUnknown {
+    /// Class I. Others may see v1, v2, v1: the second v1 comes after what they wrote between.
+    pub idempotent: bool,
+    /// Of class B what takes an element and puts it nowhere: BLPOP, BRPOP, BLMPOP, BZPOPMIN,
+    /// BZPOPMAX, BZMPOP. The element whose reply was lost is lost, with a second one or without.
+    pub blocking: bool,
+}
+
+/// Whether a request of this row and class may be sent a second time after its reply was lost.
+#[inline]
+pub fn repeatable(row: &Row, class: Class, retry: RetryUnknown) -> bool {
+    match class {
+        Class::R => true,
+        Class::I => retry.idempotent,
+        Class::B => retry.blocking && only_takes(row),
+        Class::N | Class::T => false,
+    }
+}
+
+/// Whether what it takes is put nowhere: what puts may run out of memory (`denyoom`), and what
+/// XREADGROUP takes is pending then, for XAUTOCLAIM to find.
+fn only_takes(row: &Row) -> bool {
+    row.flags.contains(Flags::WRITE)
+        && !row.flags.contains(Flags::DENYOOM)
+        && !matches!(row.keys, Keys::Streams { .. })
+}
+
 /// Whether this invocation may hold up the connection it is sent on. For XREAD and XREADGROUP
 /// that is so with the BLOCK option only.
 #[inline]

@@ -2,7 +2,7 @@
 //!
 //! [`resolve`] finds the row of a request, or the refusal that a server would give. Everything
 //! else is read from the row: where its keys are ([`key_positions`], [`slot`]), whether a lost
-//! reply may be asked for again ([`class`]), whether it holds up its connection ([`blocks`]),
+//! reply may be asked for again ([`class`], [`repeatable`]), whether it holds up its connection ([`blocks`]),
 //! and what the proxy does with it ([`handling`]).
 //!
 //! # The table
@@ -30,7 +30,7 @@ mod refusal;
 mod row;
 mod table;
 
-pub use class::{Class, blocks, class};
+pub use class::{Class, RetryUnknown, blocks, class, repeatable};
 pub use flags::Flags;
 pub use handling::{Handling, Local, Reason, handling};
 pub use keys::{Keys, KeysInSlots, key_positions, slot};

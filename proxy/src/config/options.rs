@@ -11,8 +11,9 @@ use super::address::{Address, HostPort, Mapped, Mapping};
 use super::declaration::{Row, Way, declare_options};
 use super::forms::*;
 use super::logging::{Directives, LogFormat};
-use super::parts::{ClientOrder, CrossSlot};
+use super::parts::{ClientOrder, CrossSlot, RETRY_UNKNOWN};
 use super::secret::{Password, Secret};
+use crate::command::RetryUnknown;
 
 const HOUR: Duration = secs(3600);
 const DAY: Duration = secs(24 * 3600);
@@ -102,6 +103,14 @@ declare_options! {
         /// it was read, before it is answered with an error. 0: errors are passed on at once.
         /// `auto`: twice the cluster's `cluster-node-timeout` and 5s, at least 20s, at most 60s.
         mask_deadline: Option<Duration> = "auto", Or("auto", Time(Duration::ZERO..=HOUR));
+
+        /// What is sent again although it may have been executed, because its reply was lost; its
+        /// client gets UNKNOWNRESULT otherwise. "off": only what reads. "idempotent": also plain
+        /// SET, MSET, HMSET, LSET and TOUCH. Then, if v1 is written twice and somebody else writes
+        /// v2 between, others see v1, v2, v1, and the v2 that was acknowledged is gone.
+        /// "blocking": also BLPOP, BRPOP, BLMPOP, BZPOPMIN, BZPOPMAX and BZMPOP (once slotway
+        /// serves them); an element whose reply was lost stays lost. "both": both.
+        retry_unknown: RetryUnknown = "off", Choice(RETRY_UNKNOWN);
 
         /// How long a request waits for a shard that has been away for longer than a whole `auto`
         /// deadline already. One success, and requests wait their full time again.

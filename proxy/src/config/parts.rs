@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{Config, HostPort, Secret};
+use crate::command::RetryUnknown;
 use crate::discovery::{self, Credentials, CredentialsSource, Password};
 use crate::resp::request::Limits;
 use crate::topology::{AddressMap, Endpoint};
@@ -30,6 +31,14 @@ pub enum CrossSlot {
     /// CROSSSLOT.
     Strict,
 }
+
+/// The words for what `retry-unknown` adds.
+pub(super) const RETRY_UNKNOWN: &[(&str, RetryUnknown)] = &[
+    ("off", RetryUnknown { idempotent: false, blocking: false }),
+    ("idempotent", RetryUnknown { idempotent: true, blocking: false }),
+    ("blocking", RetryUnknown { idempotent: false, blocking: true }),
+    ("both", RetryUnknown { idempotent: true, blocking: true }),
+];
 
 /// The settings of the process.
 ///
@@ -69,6 +78,7 @@ fn worker_settings(config: &Config) -> worker::Settings {
         large_requests_max_bytes: share(config.large_requests_max_bytes).max(config.bulk_max),
         large_reply: config.large_reply,
         auto_deadline: config.mask_deadline.is_none(),
+        retry_unknown: config.retry_unknown,
         circuit_wait: config.circuit_wait,
         // A node that loads its data answers in bursts: more patience than for connecting.
         handshake_timeout: config.connect_timeout.saturating_mul(3),

@@ -121,6 +121,8 @@ cells! {
             replays_rejected (reason = "rejected"),
             /// It may have been executed, and only reads.
             replays_read_replayed (reason = "read"),
+            /// It may have been executed, and `retry-unknown` says to send it all the same.
+            replays_unknown (reason = "unknown"),
         }
         Counter "slotway_unknown_results_total"
             "Requests whose reply was lost and that could not be sent again." { unknown_results }

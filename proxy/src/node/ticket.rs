@@ -44,8 +44,13 @@ pub struct Ticket {
     pub previous: u16,
     /// Redirects followed since it last waited.
     pub hops: u8,
-    /// It may be sent again after a lost reply (class R).
+    /// It may be sent again after a lost reply: it only reads, or the operator wants it.
     pub replayable: bool,
+    /// It changes nothing (class R), executed or not.
+    pub reads_only: bool,
+    /// A reply to it was lost before, and it does not only read: it may have been executed,
+    /// whatever becomes of this attempt.
+    pub in_doubt: bool,
     /// It runs code of a client: its errors are not believed without need.
     pub forgeable: bool,
     /// It is a write of a client whose writes to a slot go one at a time.
@@ -77,6 +82,8 @@ impl Ticket {
             previous: u16::MAX,
             hops: 0,
             replayable: false,
+            reads_only: false,
+            in_doubt: false,
             forgeable: false,
             strict: false,
             short: false,

@@ -43,14 +43,14 @@ pub enum Rejection<'a> {
 /// the line end; `slot` is that of the request's keys; `forgeable` says that the command runs
 /// code of a client (scripts, functions, modules), which can return any text after having
 /// written: of its errors only a redirect of the request's own slot is believed, and the caller
-/// must still check that the redirect names a known node. `replayable` says that it changes
+/// must still check that the redirect names a known node. `reads_only` says that it changes
 /// nothing (EVAL_RO): then it may be sent again because of what a node that does not serve says,
 /// forged or not.
 pub fn outcome_of_error(
     text: &[u8],
     slot: Option<Slot>,
     forgeable: bool,
-    replayable: bool,
+    reads_only: bool,
 ) -> Outcome<'_> {
     let code = text.split(|&b| b == b' ').next().unwrap_or_default();
     let rejection = match code {
@@ -61,7 +61,7 @@ pub fn outcome_of_error(
             },
             _ => return Outcome::Done,
         },
-        b"TRYAGAIN" | b"CLUSTERDOWN" | b"LOADING" | b"MASTERDOWN" if forgeable && !replayable => {
+        b"TRYAGAIN" | b"CLUSTERDOWN" | b"LOADING" | b"MASTERDOWN" if forgeable && !reads_only => {
             return Outcome::Done;
         }
         b"READONLY" | b"NOAUTH" if forgeable => return Outcome::Done,

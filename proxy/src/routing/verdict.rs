@@ -39,7 +39,8 @@ pub enum GiveUp {
 /// The facts beside the outcome that the verdict depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation {
-    /// Sending it a second time after it may have been executed changes nothing (class R).
+    /// It may be sent a second time although it may have been executed: it only reads, or the
+    /// operator wants it.
     pub replayable: bool,
     /// It runs code of a client, which can forge error texts.
     pub forgeable: bool,

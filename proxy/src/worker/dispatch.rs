@@ -175,8 +175,11 @@ impl Worker {
                 self.give_up_unknown(&ticket, LOST);
             }
             _ => {
-                let counter = if sent {
+                ticket.in_doubt |= sent && !ticket.reads_only;
+                let counter = if sent && ticket.reads_only {
                     &self.cells.replays_read_replayed
+                } else if sent {
+                    &self.cells.replays_unknown
                 } else {
                     &self.cells.replays_not_sent
                 };

@@ -50,8 +50,6 @@ pub(super) struct Gather {
     /// The request as a whole: where its reply goes.
     whole: Ticket,
     row: &'static Row,
-    /// It changes nothing.
-    reads: bool,
     merge: Merge,
     how: How,
     parts: Vec<Part>,
@@ -96,7 +94,7 @@ impl Gather {
         match failed {
             Some(failed) if !enough => {
                 let unknown = self.parts.iter().any(|part| of(part) == Outcome::Unknown);
-                if self.reads || (replies.is_empty() && !unknown) {
+                if self.whole.reads_only || (replies.is_empty() && !unknown) {
                     out.extend_from_slice(self.reply_of(failed));
                     return (of(failed), false);
                 }
@@ -350,14 +348,14 @@ impl Worker {
         let whole = Ticket {
             sequence,
             strict: is_write,
-            replayable: class == Class::R,
+            replayable: command::repeatable(row, class, self.settings.retry_unknown),
+            reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
             ..Ticket::new(client, row.id, self.now)
         };
         let gather = Gather {
             whole,
             row,
-            reads: class == Class::R,
             merge,
             how,
             parts: parts.iter().map(|&slot| Part::open(slot)).collect(),
@@ -381,6 +379,7 @@ impl Worker {
             arrival: self.next_arrival,
             strict: whole.strict,
             replayable: whole.replayable,
+            reads_only: whole.reads_only,
             forgeable: whole.forgeable,
             ..Ticket::new(whole.client, whole.command, whole.received)
         };

@@ -325,7 +325,7 @@ impl Worker {
     /// executed or not.
     fn end_waiting(&mut self, pool: u16, ticket: &Ticket, why: &str) {
         self.trial_back(ticket.trial, pool, ticket.slot, false);
-        if ticket.replayable {
+        if ticket.reads_only {
             self.give_up_waiting(ticket, why);
         } else {
             self.give_up_unknown(ticket, why);

@@ -288,8 +288,12 @@ impl Worker {
         self.cells.parked_bytes.set(self.parking.bytes as u64);
     }
 
-    /// The answer to a request that waited until its deadline: nothing of it was executed.
+    /// The answer to a request that waited until its deadline: nothing of it was executed, unless
+    /// an attempt before is in doubt.
     pub(super) fn give_up_waiting(&mut self, ticket: &Ticket, trouble: &str) {
+        if ticket.in_doubt {
+            return self.give_up_unknown(ticket, trouble);
+        }
         let mut reply = Vec::new();
         let waited = self.now.since(ticket.received).as_secs_f64();
         let text = match ticket.slot {
@@ -302,8 +306,12 @@ impl Worker {
         self.clients.settle(ticket, &reply, Outcome::NotExecuted, self.now);
     }
 
-    /// The answer to a request that met a bound: nothing of it was executed.
+    /// The answer to a request that met a bound: nothing of it was executed, unless an attempt
+    /// before is in doubt.
     pub(super) fn refuse_overloaded(&mut self, ticket: &Ticket, bound: &str) {
+        if ticket.in_doubt {
+            return self.give_up_unknown(ticket, bound);
+        }
         let mut reply = Vec::new();
         write::error(&mut reply, format!("OVERLOADED not executed: {bound}"));
         self.clients.settle(ticket, &reply, Outcome::Overloaded, self.now);

@@ -21,7 +21,7 @@ impl Worker {
         reply: &[u8],
     ) {
         let text = reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end();
-        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable, ticket.replayable);
+        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable, ticket.reads_only);
         let target = match fate {
             Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, &to),
             _ => None,
@@ -48,6 +48,11 @@ impl Worker {
             ticket.trial = Trial::No;
         }
         match verdict {
+            Verdict::Deliver if ticket.in_doubt => {
+                // It is about this attempt; the one before may have been executed.
+                self.trial_back(ticket.trial, pool, ticket.slot, true);
+                self.give_up_unknown(&ticket, "sent again, it was answered with an error");
+            }
             Verdict::Deliver => {
                 self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
                 self.trial_back(ticket.trial, pool, ticket.slot, true);

@@ -133,7 +133,8 @@ impl Worker {
             len: len as u32,
             arrival: self.next_arrival,
             slot,
-            replayable: class == Class::R,
+            replayable: command::repeatable(row, class, self.settings.retry_unknown),
+            reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
             strict,
             ..Ticket::new(client, row.id, self.now)

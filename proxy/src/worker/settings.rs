@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::command::RetryUnknown;
 use crate::resp::request::Limits;
 
 /// Bounds and times of one worker.
@@ -44,6 +45,8 @@ pub struct Settings {
     /// `mask_deadline` was chosen by the cluster's node timeout: when a request has waited so long
     /// in vain, its shard's circuit opens.
     pub auto_deadline: bool,
+    /// What may be sent again after its reply was lost, beside what only reads.
+    pub retry_unknown: RetryUnknown,
     /// How long a request waits for a shard whose circuit is open.
     pub circuit_wait: Duration,
     /// Connections beside the shared one that this worker may have to one node.
@@ -71,6 +74,7 @@ impl Default for Settings {
             mask_deadline: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(3),
             auto_deadline: true,
+            retry_unknown: RetryUnknown::default(),
             circuit_wait: Duration::from_secs(1),
             dedicated_max: 15,
             node_idle_timeout: Duration::from_secs(60),

@@ -38,6 +38,7 @@
 //! **Where masking ends** (§6): `tests/cluster/bad_luck.rs`, with a real shard that is away;
 //! `src/worker/tests` has the same without sockets, and the bounds.
 
+mod retry;
 mod scenarios;
 mod short;
 mod soak;

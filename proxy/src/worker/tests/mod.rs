@@ -9,6 +9,7 @@ mod hostile;
 mod large;
 mod model;
 mod redirects;
+mod retry;
 mod routing;
 mod stories;
 mod waiting;
