@@ -1,8 +1,8 @@
 //! `retry-unknown` before a real node: it executes a write whose reply is lost on the way.
 
-use crate::links::Link;
 use anyhow::{Result, ensure};
 use std::time::Duration;
+use testbed::Link;
 use testbed::{Cluster, Peer, Proxy, wait_until};
 
 /// Sends `write` through a slotway with this option, loses its reply once the node has executed
