@@ -43,6 +43,7 @@ mod mix;
 mod order;
 mod registers;
 mod report;
+mod timeline;
 mod watch;
 mod wire;
 
@@ -54,5 +55,6 @@ pub use load::Load;
 pub use lost::{Lost, evidence_options};
 pub use mix::{Mix, even_shards};
 pub use report::{Report, ShardTimes};
+pub use timeline::Timeline;
 pub use watch::{Outage, Seen, Watch};
 pub use wire::{Conn, Reply, request};
