@@ -1,17 +1,22 @@
 //! How long the heart alone takes for a request.
 #![allow(missing_docs)] // what the macros of criterion define
 
-use benches::heart::Heart;
+use benches::heart::{Heart, Load};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn requests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("heart");
-    for pipeline in [1, 16, 64] {
-        let mut heart = Heart::new(pipeline);
+    let mut add = |name: &str, load, pipeline, strict| {
+        let mut heart = Heart::new(load, pipeline, strict);
         group.throughput(Throughput::Elements(heart.round() as u64));
-        group.bench_function(format!("GET, pipeline {pipeline}"), |bencher| {
-            bencher.iter(|| heart.round());
-        });
+        group.bench_function(name, |bencher| bencher.iter(|| heart.round()));
+    };
+    for pipeline in [1, 16, 64] {
+        add(&format!("GET, pipeline {pipeline}"), Load::Get, pipeline, false);
+    }
+    for (order, strict) in [("pipelined", false), ("strict", true)] {
+        add(&format!("SET, pipeline 16, {order}"), Load::Set, 16, strict);
+        add(&format!("SET, pipeline 16, one slot, {order}"), Load::SetOneSlot, 16, strict);
     }
     group.finish();
 }

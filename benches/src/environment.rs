@@ -31,7 +31,7 @@ impl Environment {
         ];
         for kind in kinds {
             let flag = match kind {
-                Kind::Direct | Kind::SlotwayTwo => continue,
+                Kind::Direct | Kind::SlotwayTwo | Kind::SlotwayStrict => continue,
                 Kind::Nutcracker => "-V",
                 Kind::Haproxy => "-v",
                 Kind::Slotway => "--version",

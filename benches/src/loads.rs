@@ -43,6 +43,9 @@ pub static SMALL: Keys = Keys { prefix: b"key:", count: 100_000, value_bytes: 32
 /// Values of 16 KiB, few enough that all backends stay small.
 pub static LARGE: Keys = Keys { prefix: b"big:", count: 1_000, value_bytes: 16 * 1024 };
 
+/// All in one slot, which the tag in their names says.
+pub static ONE_SLOT: Keys = Keys { prefix: b"{s}:", count: 1_000, value_bytes: 32 };
+
 /// Connections of the memory rows.
 pub const IDLE_CONNECTIONS: usize = 9_000;
 
@@ -50,7 +53,7 @@ pub const IDLE_CONNECTIONS: usize = 9_000;
 pub const IDLE: &str = "idle-9000";
 
 /// All loads, in the order of a round.
-pub static LOADS: [Load; 7] = [
+pub static LOADS: [Load; 8] = [
     Load {
         name: "single",
         title: "1 connection, GET",
@@ -82,6 +85,14 @@ pub static LOADS: [Load; 7] = [
         pipeline: 16,
         action: Action::Set,
         keys: &SMALL,
+    },
+    Load {
+        name: "c50-p16-set-slot",
+        title: "50 connections, pipeline 16, SET, one slot",
+        connections: 50,
+        pipeline: 16,
+        action: Action::Set,
+        keys: &ONE_SLOT,
     },
     Load {
         name: "c8-p64",

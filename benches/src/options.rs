@@ -228,7 +228,7 @@ mod tests {
             options.loads.iter().map(|load| load.name).collect()
         };
         let options = parse("--only p16,p64 --targets slotway,direct").unwrap();
-        assert_eq!(names(&options), ["c50-p16", "c50-p16-set", "c8-p64"]);
+        assert_eq!(names(&options), ["c50-p16", "c50-p16-set", "c50-p16-set-slot", "c8-p64"]);
         assert_eq!(options.kinds, [Kind::Direct, Kind::Slotway]);
         assert!(!options.memory);
         let options = parse("--only c50,c50-p16").unwrap();

@@ -41,7 +41,8 @@ pub fn markdown(results: &Results, environment: &Environment, method: &Method) -
     for load in &LOADS {
         push(&mut text, &load_table(results, load));
     }
-    push(&mut text, &ratios(results));
+    push(&mut text, &ratios(results, (Kind::Slotway, Kind::Nutcracker)));
+    push(&mut text, &ratios(results, (Kind::SlotwayStrict, Kind::Slotway)));
     push(&mut text, &memory_table(results));
     push(&mut text, &setting(environment, method));
     text
@@ -202,15 +203,15 @@ fn added_latency(results: &Results, load: &Load) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// slotway against nutcracker, round by round.
-fn ratios(results: &Results) -> String {
-    let mut text = String::from("## slotway / nutcracker, paired by round\n\n");
+/// One target against another, round by round.
+fn ratios(results: &Results, kinds: (Kind, Kind)) -> String {
+    let (ours, theirs) = (kinds.0.name(), kinds.1.name());
+    let mut text = format!("## {ours} / {theirs}, paired by round\n\n");
     text += "| load | proxy CPU | proxy + node CPU | requests/s | p50 | p99 | proxy CPU in each round |\n";
     text += "|---|---|---|---|---|---|---|\n";
     let mut measured = false;
     for load in &LOADS {
         let pairs = |figure: fn(&Cell) -> Option<f64>| {
-            let kinds = (Kind::Slotway, Kind::Nutcracker);
             results.pairs(load.name, kinds, figure, |ours, theirs| ours / theirs)
         };
         let cpu = pairs(|cell| cell.proxy_us);

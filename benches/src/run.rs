@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::environment::Environment;
 use crate::generator::load_keys;
 use crate::goals::{GOALS, Verdict};
-use crate::loads::{self, IDLE, LARGE, Load, SMALL};
+use crate::loads::{self, IDLE, LARGE, Load, ONE_SLOT, SMALL};
 use crate::options::Options;
 use crate::report::{self, Method};
 use crate::results::Results;
@@ -52,7 +52,7 @@ impl<'a> Run<'a> {
         for kind in kinds {
             let started = Target::start(kind, &stage).and_then(|target| {
                 // Through the target itself: so each key lies where it will look for it.
-                [&SMALL, &LARGE]
+                [&SMALL, &LARGE, &ONE_SLOT]
                     .into_iter()
                     .try_for_each(|keys| load_keys(target.address, keys))?;
                 Ok(target)
@@ -89,7 +89,7 @@ impl<'a> Run<'a> {
 
     fn measure_load(&mut self, load: &'static Load, round: usize) -> Result<()> {
         let mut gone = Vec::new();
-        for target in &mut self.targets {
+        for target in self.targets.iter_mut().filter(|target| target.kind.runs(load)) {
             let kind = target.kind;
             match cell::measure(target, load, self.options.warm_up, self.options.cell) {
                 Ok(cell) => self.results.add_cell(load.name, kind, round, cell),
@@ -115,8 +115,8 @@ impl<'a> Run<'a> {
     fn measure_memory(&mut self, round: usize) -> Result<()> {
         let kinds: Vec<Kind> = self.targets.iter().map(|target| target.kind).collect();
         for kind in kinds {
-            // A server alone is no peer here, and nothing is asked of two workers.
-            if matches!(kind, Kind::Direct | Kind::SlotwayTwo) {
+            // A server alone is no peer here, and nothing is asked of further slotways.
+            if matches!(kind, Kind::Direct | Kind::SlotwayTwo | Kind::SlotwayStrict) {
                 continue;
             }
             match idle::measure(kind, &self.stage) {

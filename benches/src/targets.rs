@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use testbed::{Output, Peer, Port, Process, wait_for};
 
 use crate::host;
+use crate::loads::{Action, Load, ONE_SLOT};
 use crate::stage::Stage;
 
 /// How long a proxy may take until it serves.
@@ -38,12 +39,20 @@ pub enum Kind {
     Slotway,
     /// slotway with two workers over the cluster.
     SlotwayTwo,
+    /// slotway with one worker and `client-order = "strict"`.
+    SlotwayStrict,
 }
 
 impl Kind {
     /// All kinds, in the order of a round.
-    pub const ALL: [Kind; 5] =
-        [Kind::Direct, Kind::Nutcracker, Kind::Haproxy, Kind::Slotway, Kind::SlotwayTwo];
+    pub const ALL: [Kind; 6] = [
+        Kind::Direct,
+        Kind::Nutcracker,
+        Kind::Haproxy,
+        Kind::Slotway,
+        Kind::SlotwayTwo,
+        Kind::SlotwayStrict,
+    ];
 
     /// Its name in options, tables and files.
     pub fn name(self) -> &'static str {
@@ -53,6 +62,7 @@ impl Kind {
             Kind::Haproxy => "haproxy",
             Kind::Slotway => "slotway",
             Kind::SlotwayTwo => "slotway-2",
+            Kind::SlotwayStrict => "slotway-strict",
         }
     }
 
@@ -71,12 +81,23 @@ impl Kind {
             Kind::Haproxy => "haproxy, TCP mode, one thread, before one standalone server",
             Kind::Slotway => "slotway, 1 worker, metrics on, over a cluster of three primaries",
             Kind::SlotwayTwo => "slotway, 2 workers, metrics on, over the same cluster",
+            Kind::SlotwayStrict => "slotway, 1 worker, client-order strict, over the same cluster",
         }
     }
 
     /// Whether it is slotway, which needs the cluster.
     pub fn is_slotway(self) -> bool {
-        matches!(self, Kind::Slotway | Kind::SlotwayTwo)
+        matches!(self, Kind::Slotway | Kind::SlotwayTwo | Kind::SlotwayStrict)
+    }
+
+    /// Whether it is measured under a load. The order of writes matters to nothing but writes, and
+    /// a single slot to nothing that knows no slots.
+    pub fn runs(self, load: &Load) -> bool {
+        match self {
+            Kind::Slotway => true,
+            Kind::SlotwayStrict => load.action == Action::Set,
+            _ => *load.keys != ONE_SLOT,
+        }
     }
 
     /// The program it runs, or why there is none.
@@ -86,8 +107,8 @@ impl Kind {
             Kind::Nutcracker | Kind::Haproxy => host::installed(self.name())
                 .map(Some)
                 .ok_or_else(|| format!("not installed (apt-get install {})", self.name())),
-            Kind::Slotway | Kind::SlotwayTwo if slotway.is_file() => Ok(Some(slotway.to_owned())),
-            Kind::Slotway | Kind::SlotwayTwo => Err(format!("{} is not there", slotway.display())),
+            _ if slotway.is_file() => Ok(Some(slotway.to_owned())),
+            _ => Err(format!("{} is not there", slotway.display())),
         }
     }
 }
@@ -122,8 +143,9 @@ impl Target {
         let program = kind.program(&stage.slotway).map_err(anyhow::Error::msg)?;
         let first = &stage.standalone[0];
         let (address, node_pids, proxy) = match (kind, program) {
-            (Kind::Slotway, Some(program)) => stage.slotway(&program, 1)?,
-            (Kind::SlotwayTwo, Some(program)) => stage.slotway(&program, 2)?,
+            (Kind::Slotway, Some(program)) => stage.slotway(&program, 1, "pipelined")?,
+            (Kind::SlotwayTwo, Some(program)) => stage.slotway(&program, 2, "pipelined")?,
+            (Kind::SlotwayStrict, Some(program)) => stage.slotway(&program, 1, "strict")?,
             (Kind::Nutcracker, Some(program)) => stage.nutcracker(&program)?,
             (Kind::Haproxy, Some(program)) => stage.haproxy(&program)?,
             (_, Some(_) | None) => (first.addr(), vec![first.pid()], Proxy::None),
@@ -202,10 +224,10 @@ impl Stage {
     }
 
     /// With its metrics on, which is the testbed's default.
-    fn slotway(&self, program: &Path, workers: usize) -> Result<Started> {
+    fn slotway(&self, program: &Path, workers: usize, order: &str) -> Result<Started> {
         let cluster = self.cluster.as_ref().context("slotway without a cluster")?;
         let builder = testbed::Proxy::builder(cluster.seeds()).binary(program);
-        let proxy = builder.workers(workers).start()?;
+        let proxy = builder.workers(workers).args(["--client-order", order]).start()?;
         let node_pids = cluster.nodes().iter().map(testbed::Node::pid).collect();
         Ok((proxy.addr(), node_pids, Proxy::Slotway(proxy)))
     }

@@ -122,6 +122,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Haproxy => "#56b4e9",
         Kind::Slotway => "#009e73",
         Kind::SlotwayTwo => "#0072b2",
+        Kind::SlotwayStrict => "#cc79a7",
     }
 }
 
