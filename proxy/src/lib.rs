@@ -10,8 +10,9 @@ pub mod resp;
 pub mod metrics;
 // what commands mean
 pub mod command;
-// what the cluster looks like
+// what the cluster looks like, and what happened to it
 pub mod topology;
+pub mod events;
 // where a command goes, what its answers mean: pure functions
 pub mod routing;
 // the heart: state, but no I/O and no clock

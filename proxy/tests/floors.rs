@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use source::{Kind, Token, matches, roots, tokens, without_tests};
 
 /// The parts from the ground up. A part may use itself and what stands before it.
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "slot",
     "time",
     "resp",
     "metrics",
     "command",
     "topology",
+    "events",
     "routing",
     "node",
     "session",

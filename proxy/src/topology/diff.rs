@@ -115,8 +115,7 @@ impl fmt::Display for Change {
                  starting anew with {shards} shards, {nodes} nodes"
             ),
             Change::Owner { slots, from, to } => {
-                f.write_str("slots ")?;
-                ranges(f, slots)?;
+                write!(f, "slots {}", SlotRange::text(slots))?;
                 match (from, to) {
                     (Some(from), Some(to)) => write!(f, ": primary changed from {from} to {to}"),
                     (None, Some(to)) => write!(f, ": now owned by {to}"),
@@ -234,19 +233,19 @@ fn node_changes(before: &Node, after: &Node, newer: &Topology, changes: &mut Vec
     }
 }
 
-/// `0-5460,5462 and 12 more ranges`: a line stays a line, however scattered the slots are.
-fn ranges(f: &mut fmt::Formatter<'_>, ranges: &[SlotRange]) -> fmt::Result {
-    const SHOWN_MAX: usize = 8;
-    for (at, range) in ranges.iter().take(SHOWN_MAX).enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        match (range.first, range.last) {
-            (first, last) if first == last => write!(f, "{comma}{first}")?,
-            (first, last) => write!(f, "{comma}{first}-{last}")?,
+impl SlotRange {
+    /// `0-5460,5462 and 12 more ranges`: a line stays a line, however scattered the slots are.
+    pub fn text(ranges: &[SlotRange]) -> String {
+        const SHOWN_MAX: usize = 8;
+        let one = |range: &SlotRange| match (range.first, range.last) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        };
+        let shown: Vec<String> = ranges.iter().take(SHOWN_MAX).map(one).collect();
+        match ranges.len().saturating_sub(SHOWN_MAX) {
+            0 => shown.join(","),
+            more => format!("{} and {more} more ranges", shown.join(",")),
         }
-    }
-    match ranges.len().saturating_sub(SHOWN_MAX) {
-        0 => Ok(()),
-        more => write!(f, " and {more} more ranges"),
     }
 }
 
