@@ -15,7 +15,7 @@ use slotway::session::Facts;
 use slotway::slot::Slot;
 use slotway::time::Moment;
 use slotway::topology::{Draft, Endpoint, Node, NodeId, Role, Topology};
-use slotway::worker::{Action, Settings, Surroundings, Worker};
+use slotway::worker::{Action, Operator, Settings, Surroundings, Worker};
 
 /// The clients: as many as the loads of the bench have.
 const CLIENTS: usize = 50;
@@ -62,6 +62,7 @@ impl Heart {
             }),
             node_cells: Box::new(|_| Arc::new(NodeCells::default())),
             credentials: Box::new(|| None),
+            operator: Operator::default(),
             random: Box::new(|| 0.5),
         };
         let mut heart = Heart {

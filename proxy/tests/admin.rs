@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use slotway::events::Told;
 use slotway::metrics::{NodeCells, Outcome, Registry, WorkerCells};
 use slotway::server::admin::{self, Limits, Sources};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,12 +48,19 @@ async fn admin_missing(not_ready: Vec<String>, limits: Limits) -> Admin {
             turning.turns.add(1);
             json!({"revision": revision.fetch_add(1, Ordering::Relaxed), "shards": []})
         }),
+        events: Box::new(|| vec![told()]),
         not_ready: Box::new(move || not_ready.clone()),
         started: Instant::now(),
     };
     let stop = CancellationToken::new();
     let served = tokio::spawn(admin::serve(listener, sources, limits, stop.clone()));
     Admin { address, registry, worker, stop, served }
+}
+
+/// Something that happened.
+fn told() -> Told {
+    let text = "h:1 cannot be reached".to_owned();
+    Told { at: "2026-02-28T23:59:59.999Z".into(), text }
 }
 
 /// The defaults, but nobody is put out for being slow: a test that needs that says so.
@@ -154,6 +162,16 @@ async fn topology_and_status_are_json_and_fresh() {
     assert!(body["uptime_seconds"].is_u64());
 }
 
+#[tokio::test]
+async fn events_are_json() {
+    let admin = admin(limits()).await;
+    let (status, head, body) = admin.ask("GET", "/events").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body, json!([{"at": told().at, "text": told().text}]));
+}
+
 /// The page must work where nothing but the admin port is reachable.
 #[tokio::test]
 async fn the_page_needs_nothing_from_elsewhere() {
@@ -177,7 +195,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
 #[tokio::test]
 async fn head_is_get_without_a_body_and_other_methods_are_refused() {
     let admin = admin(limits()).await;
-    for path in ["/", "/metrics", "/livez", "/readyz", "/topology", "/status"] {
+    for path in ["/", "/metrics", "/livez", "/readyz", "/topology", "/events", "/status"] {
         let (status, head, body) = admin.ask("HEAD", path).await;
         assert_eq!((status, body.as_str()), (200, ""), "{path}");
         assert!(head.contains("content-length: "), "{path}: {head}");
@@ -197,7 +215,8 @@ async fn an_unknown_path_is_told_the_known_ones() {
         assert_eq!(status, 404, "{path}");
         let told: Vec<&str> =
             body.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
-        assert_eq!(told, ["/", "/metrics", "/livez", "/readyz", "/topology", "/status"]);
+        let paths = ["/", "/metrics", "/livez", "/readyz", "/topology", "/events", "/status"];
+        assert_eq!(told, paths);
     }
 }
 

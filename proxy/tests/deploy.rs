@@ -200,6 +200,7 @@ async fn the_health_check_tells_ready_from_not_ready_and_from_nobody() {
             registry: Registry::new(0),
             command_name: Box::new(|_| "get"),
             topology: Box::new(|| serde_json::Value::Null),
+            events: Box::new(Vec::new),
             not_ready: Box::new(move || missing.clone()),
             started: Instant::now(),
         };

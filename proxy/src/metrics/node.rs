@@ -1,11 +1,14 @@
 //! What a worker counts about one node.
 
+use std::time::Duration;
+
 use super::declare::cells;
+use super::{Cell, Cells};
 
 cells! {
     /// What one worker counts about its connections to one node; written by the worker's thread
     /// alone. The label `node` is given at registration.
-    pub struct NodeCells {
+    pub struct NodeCells with { recoveries: Cell, recovery_us_sum: Cell } {
         Gauge "slotway_node_connections" "Connections to the node that are open." { connections }
         Gauge "slotway_node_in_flight_requests"
             "Requests that were sent to the node and not answered yet." { in_flight }
@@ -24,9 +27,33 @@ cells! {
             ask (kind = "ask"),
             tryagain (kind = "tryagain"),
         }
+        Gauge "slotway_node_circuits_open"
+            "Workers whose requests for the node wait circuit-wait: it was away for too long." {
+            circuits_open,
+        }
         Counter "slotway_node_resent_total"
             "Requests that were first meant for the node and were sent again, there or elsewhere." {
             resent,
         }
+    }
+}
+
+impl NodeCells {
+    /// Slots that nobody served were served again, by this node, so long after their loss.
+    pub fn recovered(&self, after: Duration) {
+        self.recoveries.add(1);
+        self.recovery_us_sum.add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// How often that was, and the sum of what it took in microseconds.
+    pub(super) fn recoveries(&self) -> (u64, u64) {
+        (self.recoveries.get(), self.recovery_us_sum.get())
+    }
+
+    /// Adds what was counted about a node that is gone.
+    pub(super) fn absorb_departed(&self, departed: &NodeCells) {
+        self.absorb(departed);
+        self.recoveries.add(departed.recoveries.get());
+        self.recovery_us_sum.add(departed.recovery_us_sum.get());
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::render;
-use super::{Cells, ClusterCells, NodeCells, ProcessCells, WorkerCells};
+use super::{Cell, ClusterCells, NodeCells, ProcessCells, WorkerCells};
 
 /// How many nodes that are gone keep their counters under their own name. A cluster whose nodes
 /// come back under new addresses (pods) would otherwise grow the page for ever.
@@ -82,11 +83,20 @@ impl Registry {
             let node: &mut NodeSummary = nodes.entry(label.to_string()).or_default();
             node.connections += cells.connections.get();
             node.in_flight += cells.in_flight.get();
+            node.circuits_open += cells.circuits_open.get();
             node.requests_total += cells.requests_total.get();
         }
+        let sum = |cell: fn(&WorkerCells) -> &Cell| -> u64 {
+            seen.all_workers().map(|worker| cell(worker).get()).sum()
+        };
         Summary {
+            workers: seen.workers.len(),
             clients: seen.workers.iter().map(|worker| worker.clients.get()).sum(),
             requests_total: seen.all_workers().map(|worker| worker.requests()).sum(),
+            parked_requests: sum(|worker| &worker.parked_requests),
+            parked_bytes: sum(|worker| &worker.parked_bytes),
+            parked_oldest: seen.parked_oldest(),
+            unknown_results: sum(|worker| &worker.unknown_results),
             nodes,
         }
     }
@@ -117,12 +127,22 @@ impl Registry {
 }
 
 /// What [`Registry::summary`] returns.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Summary {
+    /// Workers that run.
+    pub workers: usize,
     /// Client connections that are open.
     pub clients: u64,
     /// Requests that got their answer since the process began.
     pub requests_total: u64,
+    /// Requests that wait for a shard to come back.
+    pub parked_requests: u64,
+    /// Their bytes.
+    pub parked_bytes: u64,
+    /// How long the oldest of them has been waiting; zero if none does.
+    pub parked_oldest: Duration,
+    /// Requests that may or may not have been executed.
+    pub unknown_results: u64,
     /// The nodes that have connections or are dialled, by `host:port`.
     pub nodes: BTreeMap<String, NodeSummary>,
 }
@@ -136,6 +156,8 @@ pub struct NodeSummary {
     pub in_flight: u64,
     /// Requests that were sent to it.
     pub requests_total: u64,
+    /// Workers whose circuit for it is open.
+    pub circuits_open: u64,
 }
 
 /// The cells at one moment.
@@ -151,6 +173,12 @@ impl Snapshot {
     /// The workers, and what ended ones left.
     pub(super) fn all_workers(&self) -> impl Iterator<Item = &WorkerCells> {
         self.workers.iter().chain([&self.ended_workers]).map(|cells| &**cells)
+    }
+
+    /// How long the oldest request that waits has been waiting, over all workers.
+    pub(super) fn parked_oldest(&self) -> Duration {
+        let oldest_us = self.workers.iter().map(|worker| worker.parked_oldest_us()).max();
+        Duration::from_micros(oldest_us.unwrap_or(0))
     }
 }
 
@@ -178,12 +206,12 @@ impl Groups {
         let kept = known
             .and_then(|i| self.departed_nodes.remove(i))
             .map_or_else(Arc::<NodeCells>::default, |(_, kept)| kept);
-        kept.absorb(cells);
+        kept.absorb_departed(cells);
         self.departed_nodes.push_back((label, kept));
         if self.departed_nodes.len() > DEPARTED_NODES_MAX
             && let Some((_, oldest)) = self.departed_nodes.pop_front()
         {
-            self.departed_others.absorb(&oldest);
+            self.departed_others.absorb_departed(&oldest);
         }
     }
 }
@@ -285,9 +313,15 @@ mod tests {
             worker.request_done(9, Outcome::Refused, 1);
         }
         let _nodes = [node(&registry, "a:1", 1), node(&registry, "a:1", 2)];
-        let of_a = NodeSummary { connections: 2, in_flight: 0, requests_total: 3 };
+        let of_a = NodeSummary { connections: 2, requests_total: 3, ..NodeSummary::default() };
         let nodes = BTreeMap::from([("a:1".to_owned(), of_a)]);
-        assert_eq!(registry.summary(), Summary { clients: 6, requests_total: 2, nodes });
+        workers[0].set_parked_oldest(Duration::from_millis(5));
+        workers[1].set_parked_oldest(Duration::from_millis(7));
+        workers[1].parked_requests.set(2);
+        let summary = registry.summary();
+        assert_eq!((summary.workers, summary.clients, summary.requests_total), (2, 6, 2));
+        assert_eq!((summary.parked_requests, summary.parked_oldest.as_millis()), (2, 7));
+        assert_eq!(summary.nodes, nodes);
         assert_eq!(registry.turns(), [1, 2]);
     }
 }

@@ -56,6 +56,8 @@ pub(super) fn text(
         page.node(node, &**cells, |family| family.kind == Kind::Counter);
     }
     let mut text = sorted(&page.recorder.handle().render());
+    parked_oldest(&mut text, seen);
+    node_recoveries(&mut text, seen);
     request_durations(&mut text, seen);
     command_durations(&mut text, seen, command_name);
     text
@@ -131,6 +133,42 @@ fn sorted(page: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A gauge that is not added up over the workers.
+fn parked_oldest(text: &mut String, seen: &Snapshot) {
+    const NAME: &str = "slotway_parked_oldest_seconds";
+    let help = "How long the oldest request that waits for a shard has been waiting.";
+    head(text, NAME, help, "gauge");
+    line(text, NAME, "", None, seen.parked_oldest().as_secs_f64());
+    text.push('\n');
+}
+
+/// Count and sum for each node that has served slots again after an outage, once by each worker
+/// whose clients noticed it: failovers are rare, so that the mean over a while is that of one.
+fn node_recoveries(text: &mut String, seen: &Snapshot) {
+    const NAME: &str = "slotway_node_recovery_duration_seconds";
+    let mut totals = std::collections::BTreeMap::<&str, (u64, u64)>::new();
+    for (node, cells) in seen.nodes.iter().chain(&seen.departed_nodes) {
+        let (count, sum_us) = cells.recoveries();
+        if count > 0 {
+            let total = totals.entry(node).or_default();
+            *total = (total.0 + count, total.1 + sum_us);
+        }
+    }
+    if totals.is_empty() {
+        return;
+    }
+    let help = "From losing the node of some slots to the first success there, by the node that \
+                served it.";
+    head(text, NAME, help, "summary");
+    for (node, (count, sum_us)) in totals {
+        // As the exposition format has it, and the recorder for its own series.
+        let node = node.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        line(text, NAME, "_sum", Some(("node", &node)), seconds(sum_us));
+        line(text, NAME, "_count", Some(("node", &node)), count);
+    }
+    text.push('\n');
 }
 
 /// The histogram of all requests together: one for each command would be 24 series a command.
@@ -223,6 +261,8 @@ mod tests {
         let hostile = Arc::new(NodeCells::default());
         registry.register_node("a\"b\\c\n# TYPE x\n\ny 1", hostile.clone());
         hostile.requests_total.add(1);
+        hostile.recovered(std::time::Duration::from_millis(2500));
+        worker.set_parked_oldest(std::time::Duration::from_millis(1250));
         registry.cluster.replicas_down.set(2);
         registry.render(&name)
     }
@@ -316,6 +356,23 @@ mod tests {
             series.next().map(String::as_str),
             Some(r#"slotway_node_requests_total{node="a\"b\\c\n# TYPE x\n\ny 1"}"#),
         );
+        let name = "slotway_node_recovery_duration_seconds";
+        let recovery = r#"_sum{node="a\"b\\c\n# TYPE x\n\ny 1"}"#;
+        assert_eq!(page[name].1[&format!("{name}{recovery}")], 2.5);
+    }
+
+    #[test]
+    fn the_oldest_that_waits_is_the_oldest_of_all_workers() {
+        let registry = Registry::new(0);
+        let workers = [3, 2].map(|seconds| {
+            let worker = Arc::new(WorkerCells::new(0));
+            worker.set_parked_oldest(std::time::Duration::from_secs(seconds));
+            registry.register_worker(Arc::clone(&worker));
+            worker
+        });
+        assert!(registry.render(&name).contains("\nslotway_parked_oldest_seconds 3\n"));
+        drop(workers);
+        assert!(registry.render(&name).contains("\nslotway_parked_oldest_seconds 0\n"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What one worker counts.
 
+use std::time::Duration;
+
 use super::declare::cells;
 use super::latency::Latency;
 use super::{Cell, Cells};
@@ -55,7 +57,7 @@ impl Outcome {
 cells! {
     /// What one worker counts; written by its thread alone, read by whoever renders
     /// [`Registry`](super::Registry).
-    pub struct WorkerCells with { commands: Commands, latency: Latency } {
+    pub struct WorkerCells with { commands: Commands, latency: Latency, parked_oldest_us: Cell } {
         Gauge "slotway_clients" "Client connections that are open." { clients }
         Counter "slotway_clients_accepted_total" "Client connections that were accepted." {
             clients_total,
@@ -117,10 +119,17 @@ cells! {
             "Requests that were sent again, by what was known of the attempt before." {
             /// The node cannot have seen the whole of it.
             replays_not_sent (reason = "not_sent"),
-            /// The node answered that it did not execute it.
-            replays_rejected (reason = "rejected"),
+            // The node answered that it did not execute it, by what it said.
+            replays_moved (reason = "moved"),
+            replays_ask (reason = "ask"),
+            replays_tryagain (reason = "tryagain"),
+            replays_clusterdown (reason = "clusterdown"),
+            replays_loading (reason = "loading"),
+            replays_masterdown (reason = "masterdown"),
+            replays_readonly (reason = "readonly"),
+            replays_noauth (reason = "noauth"),
             /// It may have been executed, and only reads.
-            replays_read_replayed (reason = "read"),
+            replays_read_replayed (reason = "read_replayed"),
             /// It may have been executed, and `retry-unknown` says to send it all the same.
             replays_unknown (reason = "unknown"),
         }
@@ -164,6 +173,16 @@ impl WorkerCells {
         row.outcomes[outcome as usize].add(1);
         row.latency_us_sum.add(latency_us);
         self.latency.record(latency_us);
+    }
+
+    /// How long the oldest of the requests that wait now has been waiting: zero if none does.
+    pub fn set_parked_oldest(&self, waited: Duration) {
+        self.parked_oldest_us.set(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// What [`WorkerCells::set_parked_oldest`] was told, in microseconds.
+    pub(crate) fn parked_oldest_us(&self) -> u64 {
+        self.parked_oldest_us.get()
     }
 
     /// Each command that was seen, by its row; `None` for all names without one.

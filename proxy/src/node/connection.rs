@@ -72,6 +72,17 @@ pub enum Stream {
     Discarding,
 }
 
+/// What becomes of the replies of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// They go to their clients.
+    Pass,
+    /// So they do, but the first success is waited for: some of its node's slots were away.
+    Watch,
+    /// It was suspect: they are held until another node says who the primary is.
+    Hold,
+}
+
 /// One connection, open or being opened.
 #[derive(Debug)]
 pub struct Connection {
@@ -108,8 +119,8 @@ pub struct Connection {
     /// Its node answers nothing at all while requests are on it, not even a new connection's
     /// greeting. Nothing is written on it any more.
     pub suspect: bool,
-    /// It was suspect: its replies are held until another node says who the primary is.
-    pub hold_replies: bool,
+    /// What becomes of its replies.
+    pub replies: Replies,
     /// When something was last read from it, or handed over after a time without any request.
     pub heard: Moment,
     /// When the dial began.
@@ -156,7 +167,7 @@ impl Connection {
             unread: Vec::new(),
             dialed_at: now,
             suspect: false,
-            hold_replies: false,
+            replies: Replies::Pass,
             heard: now,
             connected_since: now,
             ready_since: now,

@@ -7,6 +7,6 @@ mod handshake;
 mod ticket;
 
 pub use backoff::Backoff;
-pub use connection::{Connection, Expected, Kind, Lost, Phase, Stream};
+pub use connection::{Connection, Expected, Kind, Lost, Phase, Replies, Stream};
 pub use handshake::{Fence, Fenced, Handshake, HandshakeStep, Identity};
 pub use ticket::{ClientKey, Ticket, Trial, WHOLE};

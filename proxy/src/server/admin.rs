@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::events::Told;
 use crate::metrics::Registry;
 
 /// Where the answers come from. The functions are called on the thread of [`serve`], must not
@@ -28,6 +29,8 @@ pub struct Sources {
     /// [`topology::json`](crate::topology::json); an `endpoint` there is the label `node` of the
     /// metrics.
     pub topology: Box<dyn Fn() -> Value + Send + Sync>,
+    /// The last events, the newest last, for `/events`.
+    pub events: Box<dyn Fn() -> Vec<Told> + Send + Sync>,
     /// What is missing before clients are served, one sentence each; empty when nothing is:
     /// "no topology yet: none of the seeds 127.0.0.1:7000 answered", "draining".
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,

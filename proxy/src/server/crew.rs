@@ -14,10 +14,12 @@ use super::Settings;
 use crate::command::CommandId;
 use crate::discovery::{Handle, Reason};
 use crate::driver::{self, Driver, Mail, Mailbox, Sender, mailbox};
+use crate::events::Events;
 use crate::metrics::{NodeCells, Registry, WorkerCells};
 use crate::net;
 use crate::session::Facts;
-use crate::worker::{Credentials, Surroundings, WishReason, Worker};
+use crate::time::Moment;
+use crate::worker::{Credentials, Operator, Surroundings, WishReason, Worker};
 
 /// All workers.
 pub(super) struct Crew {
@@ -47,6 +49,7 @@ impl Crew {
         settings: &Settings,
         handle: &Handle,
         registry: &Arc<Registry>,
+        events: &Arc<Events>,
         epoch: Instant,
         tcp_port: u16,
     ) -> anyhow::Result<(Crew, Roll)> {
@@ -65,6 +68,7 @@ impl Crew {
                 cells,
                 handle: handle.clone(),
                 registry: Arc::clone(registry),
+                events: Arc::clone(events),
                 settings: settings.clone(),
                 epoch,
                 facts: StaticFacts { run_id: run_id.clone(), tcp_port },
@@ -172,6 +176,7 @@ struct Post {
     cells: Arc<WorkerCells>,
     handle: Handle,
     registry: Arc<Registry>,
+    events: Arc<Events>,
     settings: Settings,
     epoch: Instant,
     facts: StaticFacts,
@@ -200,8 +205,15 @@ impl Post {
                 clients.fetch_sub(count, Ordering::Relaxed);
             }),
         };
-        let around =
-            surroundings(self.handle, &self.registry, &self.settings, self.epoch, self.facts);
+        let operator = operator(&self.registry, self.events, self.epoch);
+        let around = surroundings(
+            self.handle,
+            &self.registry,
+            operator,
+            &self.settings,
+            self.epoch,
+            self.facts,
+        );
         let worker = Worker::new(self.settings.worker, around, Arc::clone(&cells));
         runtime.block_on(async move {
             let driver = Driver::new(worker, settings, cells, self.mail, self.sender);
@@ -219,9 +231,22 @@ impl Post {
     }
 }
 
+fn operator(registry: &Arc<Registry>, events: Arc<Events>, epoch: Instant) -> Operator {
+    let (told, registry) = (Arc::clone(&events), Arc::clone(registry));
+    Operator {
+        tell: Box::new(move |at, event| {
+            let now = Moment::default() + epoch.elapsed();
+            events.record(at, now, event);
+        }),
+        told: Box::new(move |count| told.recent(count)),
+        summary: Box::new(move || registry.summary()),
+    }
+}
+
 fn surroundings(
     handle: Handle,
     registry: &Arc<Registry>,
+    operator: Operator,
     settings: &Settings,
     epoch: Instant,
     statics: StaticFacts,
@@ -255,6 +280,7 @@ fn surroundings(
                 password: credentials.password.expose().to_vec(),
             })
         }),
+        operator,
         random: Box::new(move || random.f64()),
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command;
 use crate::discovery::{self, Handle};
+use crate::events::Events;
 use crate::metrics::Registry;
 use crate::topology;
 use crew::Crew;
@@ -38,8 +39,9 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
         None => None,
     };
     let handle = Handle::new();
+    let events = Arc::new(Events::new(watch::since_1970));
     let (crew, mut roll) =
-        Crew::start(&settings, &handle, &registry, started, listeners.first_port())?;
+        Crew::start(&settings, &handle, &registry, &events, started, listeners.first_port())?;
     // Ends the tasks below; not cancelled before the drain is over, so that a drain can be
     // watched.
     let over = CancellationToken::new();
@@ -47,7 +49,7 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
     let discovery = discovery::run(settings.discovery.clone(), handle.clone(), over.clone());
     tasks.spawn(async move { discovery.await.map_err(anyhow::Error::from) });
     if let Some(listener) = admin {
-        let sources = sources(&registry, &handle, &stop, started);
+        let sources = sources(&registry, &handle, &events, &stop, started);
         let serve = admin::serve(listener, sources, admin::Limits::default(), over.clone());
         tasks.spawn(async move {
             serve.await;
@@ -63,6 +65,7 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
         settings.limits(),
         handle.clone(),
         Arc::clone(&registry),
+        Arc::clone(&events),
         crew.senders(),
         started,
         over.clone(),
@@ -87,14 +90,17 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
 fn sources(
     registry: &Arc<Registry>,
     handle: &Handle,
+    events: &Arc<Events>,
     stop: &CancellationToken,
     started: Instant,
 ) -> admin::Sources {
+    let events = Arc::clone(events);
     let (map, missing, stop) = (handle.clone(), handle.clone(), stop.clone());
     admin::Sources {
         registry: Arc::clone(registry),
         command_name: Box::new(|index| command::rows().nth(index).map_or("", |row| row.name)),
         topology: Box::new(move || topology::json(&map.topology().load())),
+        events: Box::new(move || events.recent(usize::MAX)),
         not_ready: Box::new(move || {
             let draining = stop.is_cancelled().then(|| "draining".to_owned());
             missing.missing().into_iter().chain(draining).collect()

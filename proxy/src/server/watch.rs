@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits::Limits;
 use crate::discovery::{Handle, Look};
 use crate::driver::{Mail, Sender};
+use crate::events::{Events, map_events};
 use crate::metrics::Registry;
 use crate::time::Moment;
 use crate::topology::{Health, NodeId, Role, Topology};
@@ -17,7 +18,12 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Seconds since 1970.
 pub(super) fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_1970().as_secs()
+}
+
+/// The time since 1970.
+pub(super) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Runs until it is cancelled.
@@ -25,6 +31,7 @@ pub(super) async fn topology(
     limits: Limits,
     handle: Handle,
     registry: Arc<Registry>,
+    events: Arc<Events>,
     workers: Vec<Sender>,
     epoch: Instant,
     over: CancellationToken,
@@ -32,7 +39,7 @@ pub(super) async fn topology(
     let mut revisions = handle.subscribe();
     let mut looks = handle.looks();
     let mut told = None;
-    let mut sent_revision = None;
+    let mut sent: Arc<Topology> = Arc::new(Topology::empty());
     loop {
         let facts = handle.facts();
         let now = (limits.mask_deadline(&facts), limits.bulk_bytes_max(&facts));
@@ -44,8 +51,12 @@ pub(super) async fn topology(
         // Taken before the map and told after it: what these views showed is in the map.
         let seen: Arc<[Look]> = Arc::clone(&looks.borrow_and_update());
         let topology = handle.topology().load_full();
-        if !topology.is_empty() && sent_revision != Some(topology.revision) {
-            sent_revision = Some(topology.revision);
+        if !topology.is_empty() && sent.revision != topology.revision {
+            let now = Moment::default() + epoch.elapsed();
+            for event in map_events(&sent, &topology) {
+                events.record(now, now, event);
+            }
+            sent = Arc::clone(&topology);
             tell(&workers, || Mail::Topology(Arc::clone(&topology)));
         }
         if !seen.is_empty() {

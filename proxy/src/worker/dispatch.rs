@@ -3,9 +3,7 @@
 
 use super::pool::Gate;
 use super::{Action, NO_POOL, WishReason, Worker};
-use crate::metrics::Outcome;
 use crate::node::{Connection, Kind, Phase, Ticket, Trial};
-use crate::resp::write;
 use crate::routing::{GiveUp, Outcome as Fate, Situation, Verdict, verdict};
 
 const LOST: &str = "the node's connection was lost";
@@ -206,20 +204,6 @@ impl Worker {
         }
     }
 
-    /// The answer to a request that may have been executed and must not be sent again.
-    pub(super) fn give_up_unknown(&mut self, ticket: &Ticket, why: &str) {
-        self.cells.unknown_results.add(1);
-        let slot = ticket.slot.map_or_else(String::new, |slot| format!(" (slot {slot})"));
-        let mut reply = Vec::new();
-        write::error(
-            &mut reply,
-            format!(
-                "UNKNOWNRESULT sent, reply lost: {why}{slot}; the command may have been executed"
-            ),
-        );
-        self.clients.settle(ticket, &reply, Outcome::Unknown, self.now);
-    }
-
     /// A request that was to try the way will not: another one will, after a while.
     pub(super) fn abandon_trial(&mut self, pool: u16, ticket: &Ticket) {
         match ticket.trial {
@@ -239,6 +223,7 @@ impl Worker {
                 let delay = node.backoff.delay(random);
                 node.close_gate(trouble, now, delay);
                 node.lot.trouble = trouble;
+                self.note_away(pool, trouble);
             }
         }
     }

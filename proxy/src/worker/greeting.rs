@@ -2,6 +2,7 @@
 
 use super::pool::Gate;
 use super::{WishReason, Worker};
+use crate::events::Event;
 use crate::node::{Fenced, HandshakeStep, Kind as Use, Phase};
 use crate::resp::reply::Kind;
 
@@ -61,10 +62,14 @@ impl Worker {
         if !node.left_behind.is_empty() {
             // Killed, or of a process that is no more; one that may not be killed is not asked
             // for again.
+            let connections = node.left_behind.len() as u64;
             node.left_behind.clear();
             let counter =
                 if fence.refused { &self.cells.fences_refused } else { &self.cells.fences_done };
             counter.add(1);
+            let (node_name, refused) = (node.endpoint.clone(), fence.refused);
+            let event = Event::Fence { node: node_name, connections, refused };
+            (self.around.operator.tell)(now, event);
             if fence.refused && !std::mem::replace(&mut node.fence_logged, true) {
                 tracing::warn!(
                     node = %node.endpoint,
@@ -89,6 +94,8 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let pool = connection.pool;
         connection.ready(now);
+        self.note_ready(index);
+        let Some(connection) = self.connections.get(index as usize) else { return };
         if connection.kind == Use::Dedicated {
             return self.after_extra(index);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Connection, Expected, Kind as Use, Phase, Stream, Ticket};
+use crate::node::{Connection, Expected, Kind as Use, Phase, Replies, Stream, Ticket};
 use crate::resp::reply::Kind;
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -145,7 +145,7 @@ impl Worker {
                 continue;
             }
             connection.suspect = true;
-            connection.hold_replies = true;
+            connection.replies = Replies::Hold;
             connection.retiring = true;
             unsent.extend(connection.take_unsent());
             if connection.is_idle() {
@@ -169,6 +169,7 @@ impl Worker {
             tracing::info!(node = %node.endpoint, "the node answers again");
             node.try_soon(self.now);
         }
+        self.note_back(pool);
     }
 
     /// Keeps a reply of a node that was suspect. It may have been replaced meanwhile, without
@@ -280,7 +281,7 @@ impl Worker {
 
     /// A request that may have been executed by a node that was replaced, or must be taken to be:
     /// what only reads is read elsewhere, of the others nothing is known.
-    fn end_unconfirmed(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, why: &str) {
+    fn end_unconfirmed(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, why: &'static str) {
         if ticket.replayable {
             self.after_loss(pool, ticket, frame, true);
         } else {
@@ -323,7 +324,7 @@ impl Worker {
 
     /// The deadline of a request that a silent node has. What only reads has changed nothing,
     /// executed or not.
-    fn end_waiting(&mut self, pool: u16, ticket: &Ticket, why: &str) {
+    fn end_waiting(&mut self, pool: u16, ticket: &Ticket, why: &'static str) {
         self.trial_back(ticket.trial, pool, ticket.slot, false);
         if ticket.reads_only {
             self.give_up_waiting(ticket, why);

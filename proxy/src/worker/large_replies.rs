@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::gather::TOO_LARGE;
 use super::{Action, Worker};
 use crate::metrics::Outcome;
-use crate::node::{ClientKey, Expected, Stream, Trial, WHOLE};
+use crate::node::{ClientKey, Expected, Replies, Stream, Trial, WHOLE};
 use crate::resp::reply::{self, Progress};
 use crate::session::ClientEnd;
 
@@ -18,7 +18,7 @@ impl Worker {
     /// client's own.
     pub(super) fn begin_large_reply(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        if connection.hold_replies {
+        if connection.replies == Replies::Hold {
             // Replies of a node that was suspect are held, and this one is too large for that.
             return self.drop_connection(index, true);
         }

@@ -49,18 +49,21 @@ impl Worker {
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         node.gate = Gate::Open;
         node.backoff.reset();
-        if node.circuit_open.take().is_some() {
+        let circuit = node.circuit_open.take();
+        if circuit.is_some() {
             tracing::info!(node = %node.endpoint, "the node serves again");
         }
         node.refusal_logged = false;
         let lot = std::mem::take(&mut node.lot);
         self.release(lot);
+        self.note_open(pool, circuit);
     }
 
     /// The slot is served (again): all that wait for it are sent.
     pub(super) fn open_slot(&mut self, slot: Slot) {
         if let Some(lot) = self.lots.remove(&slot) {
             self.release(lot);
+            self.end_waits();
         }
     }
 

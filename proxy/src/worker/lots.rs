@@ -12,9 +12,7 @@ use smallvec::SmallVec;
 
 use super::pool::Gate;
 use super::{NO_POOL, WishReason, Worker};
-use crate::metrics::Outcome;
-use crate::node::{Backoff, ClientKey, Ticket, Trial, WHOLE};
-use crate::resp::write;
+use crate::node::{Backoff, ClientKey, Ticket, Trial};
 use crate::session::{ClientEnd, Closing};
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -102,9 +100,14 @@ impl Lot {
         self.waiting.remove(&arrival)
     }
 
+    /// All of them, the one that was read first before the others.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.waiting.values().map(|parked| &parked.ticket)
+    }
+
     /// The oldest one's time of reading.
     pub(super) fn oldest(&self) -> Option<Moment> {
-        self.waiting.first_key_value().map(|(_, parked)| parked.ticket.received)
+        self.tickets().next().map(|ticket| ticket.received)
     }
 
     /// The next to try: the first behind the one that tried last that has no earlier one of the
@@ -184,9 +187,9 @@ impl Worker {
         if std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot {
             self.trial_back(Trial::Slot, pool, ticket.slot, false);
         }
-        if let Some(parked) = self.admit(trouble, ticket, frame)
-            && let Some(node) = self.pools.get_mut(usize::from(pool))
-        {
+        if let Some(parked) = self.admit(trouble, ticket, frame) {
+            self.note_parked(pool, &parked.ticket, trouble);
+            let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
             node.lot.trouble = trouble;
             node.lot.insert(parked);
         }
@@ -206,6 +209,7 @@ impl Worker {
             self.trial_back(Trial::Slot, NO_POOL, ticket.slot, false);
         }
         let Some(parked) = self.admit(trouble, ticket, frame) else { return };
+        self.note_parked_at_slot(slot, &parked.ticket, trouble);
         let random = (self.around.random)();
         let now = self.now;
         let lot = self.lots.entry(slot).or_default();
@@ -229,7 +233,7 @@ impl Worker {
     /// Counts a request into the parking, or refuses it: too late, or too many.
     pub(super) fn admit(
         &mut self,
-        trouble: &str,
+        trouble: &'static str,
         mut ticket: Ticket,
         frame: Vec<u8>,
     ) -> Option<Parked> {
@@ -288,35 +292,6 @@ impl Worker {
         self.cells.parked_bytes.set(self.parking.bytes as u64);
     }
 
-    /// The answer to a request that waited until its deadline: nothing of it was executed, unless
-    /// an attempt before is in doubt.
-    pub(super) fn give_up_waiting(&mut self, ticket: &Ticket, trouble: &str) {
-        if ticket.in_doubt {
-            return self.give_up_unknown(ticket, trouble);
-        }
-        let mut reply = Vec::new();
-        let waited = self.now.since(ticket.received).as_secs_f64();
-        let text = match ticket.slot {
-            Some(slot) => format!(
-                "CLUSTERDOWN not executed: {trouble}, gave up after {waited:.1} s (slot {slot})"
-            ),
-            None => format!("CLUSTERDOWN not executed: {trouble}, gave up after {waited:.1} s"),
-        };
-        write::error(&mut reply, text);
-        self.clients.settle(ticket, &reply, Outcome::NotExecuted, self.now);
-    }
-
-    /// The answer to a request that met a bound: nothing of it was executed, unless an attempt
-    /// before is in doubt.
-    pub(super) fn refuse_overloaded(&mut self, ticket: &Ticket, bound: &str) {
-        if ticket.in_doubt {
-            return self.give_up_unknown(ticket, bound);
-        }
-        let mut reply = Vec::new();
-        write::error(&mut reply, format!("OVERLOADED not executed: {bound}"));
-        self.clients.settle(ticket, &reply, Outcome::Overloaded, self.now);
-    }
-
     /// A request that was sent to try the way is back, by whatever way.
     pub(super) fn trial_back(
         &mut self,
@@ -338,13 +313,6 @@ impl Worker {
                     lot.next_try = now + lot.backoff.delay(random);
                 }
             }
-        }
-    }
-
-    pub(super) fn count_dropped(&self, ticket: &Ticket) {
-        if ticket.part == WHOLE {
-            let latency_us = self.now.micros_since(ticket.received);
-            self.cells.request_done(ticket.command.index(), Outcome::Dropped, latency_us);
         }
     }
 
@@ -442,6 +410,7 @@ impl Worker {
                 node = %node.endpoint,
                 "requests have waited a whole deadline for the node: later ones wait circuit-wait"
             );
+            self.note_circuit(pool);
         }
     }
 

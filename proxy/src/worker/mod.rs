@@ -14,7 +14,9 @@
 //! socket may be told under it.
 
 mod clients;
+mod diary;
 mod dispatch;
+mod endings;
 mod gather;
 mod greeting;
 mod health;
@@ -23,6 +25,7 @@ mod large_requests;
 mod leaving;
 mod lots;
 mod nodes;
+mod operator;
 mod outbox;
 mod pool;
 mod rejections;
@@ -34,6 +37,7 @@ mod topology;
 #[cfg(test)]
 mod tests;
 
+pub use operator::Operator;
 pub use outbox::{Action, WishReason};
 pub use settings::{Credentials, Settings};
 
@@ -50,6 +54,7 @@ use crate::session::{ClientEnd, Facts};
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::Topology;
+use diary::Diary;
 use health::Held;
 use leaving::Leaving;
 use lots::{Lot, Parking};
@@ -72,6 +77,8 @@ pub struct Surroundings {
     pub node_cells: NodeCellsSource,
     /// How to log in at the nodes; asked at each dial, so that a changed secret is used.
     pub credentials: Box<dyn Fn() -> Option<Credentials> + Send>,
+    /// Who is told what happened, and knows what PROXY shows.
+    pub operator: Operator,
     /// A number in 0..1, for jitter.
     pub random: Box<dyn FnMut() -> f64 + Send>,
 }
@@ -102,6 +109,7 @@ pub struct Worker {
     held: Vec<Held>,
     /// Bytes of those.
     held_bytes: usize,
+    diary: Diary,
     large_reads: LargeReads,
     outbox: Outbox,
     /// Where the arguments of the request at hand lie; kept to keep its memory.
@@ -138,6 +146,7 @@ impl Worker {
             wish_at: Moment::default(),
             held: Vec::new(),
             held_bytes: 0,
+            diary: Diary::default(),
             large_reads: LargeReads::default(),
             outbox: Outbox::default(),
             spans: Vec::new(),
@@ -240,6 +249,7 @@ impl Worker {
         self.end_slow_handshakes();
         self.close_finished();
         self.watch_health();
+        self.write_diary();
         let circuits = self.pools.iter().filter(|(_, node)| node.circuit_open.is_some()).count();
         self.cells.circuits_open.set(circuits as u64);
         for (index, node) in &self.pools {
@@ -250,6 +260,7 @@ impl Worker {
                 .map(|(_, connection)| connection.in_flight())
                 .sum();
             node.cells.in_flight.set(in_flight as u64);
+            node.cells.circuits_open.set(u64::from(node.circuit_open.is_some()));
         }
     }
 

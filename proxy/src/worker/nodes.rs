@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::pool::Gate;
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Expected, Fenced, Kind as Use, Phase, Stream, Ticket, Trial};
+use crate::node::{Expected, Fenced, Kind as Use, Phase, Replies, Stream, Ticket, Trial};
 use crate::resp::reply::{Kind, Progress};
 use crate::time::Moment;
 
@@ -121,7 +121,9 @@ impl Worker {
         }
         match connection.head() {
             Some(Expected::Request(ticket))
-                if kind != Kind::Error && ticket.trial == Trial::No && !connection.hold_replies =>
+                if kind != Kind::Error
+                    && ticket.trial == Trial::No
+                    && connection.replies == Replies::Pass =>
             {
                 if let Some(Expected::Request(ticket)) = connection.pop() {
                     let retires = connection.retiring;
@@ -131,7 +133,9 @@ impl Worker {
                     }
                 }
             }
-            Some(Expected::Request(_)) if connection.hold_replies => self.hold(index, kind, reply),
+            Some(Expected::Request(_)) if connection.replies == Replies::Hold => {
+                self.hold(index, kind, reply);
+            }
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
             Some(Expected::Asking) => {
                 connection.pop();
@@ -146,7 +150,8 @@ impl Worker {
         }
     }
 
-    /// A reply that is an error, or the answer to a request that tried the way for others.
+    /// A reply that is an error, the answer to a request that tried the way for others, or one
+    /// after a loss.
     fn odd_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let pool = connection.pool;
@@ -157,6 +162,7 @@ impl Worker {
         } else {
             let (trial, slot) = (ticket.trial, ticket.slot);
             self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
+            self.note_success(index, &ticket);
             self.trial_back(trial, pool, slot, true);
         }
         self.after_extra(index);
@@ -187,6 +193,7 @@ impl Worker {
         if connection.kind == Use::Probe {
             return self.probe_failed(index, &connection, close);
         }
+        self.note_lost(&connection, close);
         let ready = matches!(connection.phase, Phase::Ready);
         let short = self.now.since(connection.ready_since) < SHORT_LIFE;
         if close {

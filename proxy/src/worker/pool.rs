@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::diary::Story;
 use super::lots::Lot;
 use crate::metrics::NodeCells;
 use crate::node::{Backoff, Fenced};
@@ -62,6 +63,8 @@ pub(super) struct Pool {
     pub(super) refusal_logged: bool,
     /// What is counted about it.
     pub(super) cells: Arc<NodeCells>,
+    /// What the operator was told about it.
+    pub(super) story: Story,
     /// Why it was last found away or not serving, in words.
     pub(super) trouble: &'static str,
 }
@@ -90,6 +93,7 @@ impl Pool {
             fence_logged: false,
             refusal_logged: false,
             cells,
+            story: Story::default(),
             trouble: "",
         }
     }
@@ -98,6 +102,11 @@ impl Pool {
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.gate == Gate::Open
+    }
+
+    /// Somebody finds out whether it serves again.
+    pub(super) fn is_trying(&self) -> bool {
+        matches!(self.gate, Gate::Closed { trying: true, .. })
     }
 
     /// It is away or does not serve: others wait from now on. The next attempt is not before

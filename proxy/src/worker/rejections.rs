@@ -1,5 +1,6 @@
 //! What an error of a node means for its request: the client's reply, or another attempt.
 
+use super::diary::What;
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
 use crate::node::{Ticket, Trial};
@@ -58,7 +59,7 @@ impl Worker {
                 self.trial_back(ticket.trial, pool, ticket.slot, true);
             }
             Verdict::Follow { asking } => {
-                self.cells.replays_rejected.add(1);
+                self.count_replay(&fate);
                 self.divert(&mut ticket);
                 ticket.hops += 1;
                 ticket.previous = pool;
@@ -68,15 +69,18 @@ impl Worker {
                 }
             }
             Verdict::Park(Place::Slot) => {
-                self.cells.replays_rejected.add(1);
+                self.count_replay(&fate);
                 self.park_at_slot("the slot is on its way to another node", ticket, frame);
             }
             Verdict::Park(Place::Node) => {
-                self.cells.replays_rejected.add(1);
+                self.count_replay(&fate);
                 self.shut_gate(pool, trouble(&fate));
                 self.park_at_node(pool, ticket, frame);
             }
-            Verdict::Resend => self.dispatch(ticket, frame),
+            Verdict::Resend => {
+                self.count_replay(&fate);
+                self.dispatch(ticket, frame);
+            }
             Verdict::GiveUp(_) => {
                 self.trial_back(ticket.trial, pool, ticket.slot, true);
                 self.give_up_unknown(&ticket, "its redirect leads nowhere new");
@@ -98,10 +102,11 @@ impl Worker {
     /// Counts a rejection and learns from it.
     fn note_rejection(&mut self, pool: u16, rejection: &Rejection<'_>, target: Option<u16>) {
         let node = self.pools.get(usize::from(pool));
-        let cells = &self.cells;
+        let (cells, mut redirect) = (&self.cells, None);
         match rejection {
             Rejection::Moved(to) => {
                 cells.redirects_moved.add(1);
+                redirect = Some("MOVED");
                 if let Some(node) = node {
                     node.cells.moved.add(1);
                 }
@@ -111,12 +116,14 @@ impl Worker {
                         self.routes[to.slot.index()] = target;
                         self.divert_in_flight(|slot| slot == to.slot);
                         self.outbox.wish(WishReason::Moved);
+                        self.watch_node(target);
                     }
                     None => self.outbox.wish(WishReason::UnknownNode),
                 }
             }
             Rejection::Ask(_) => {
                 cells.redirects_ask.add(1);
+                redirect = Some("ASK");
                 if let Some(node) = node {
                     node.cells.ask.add(1);
                 }
@@ -126,6 +133,7 @@ impl Worker {
             }
             Rejection::TryAgain => {
                 cells.redirects_tryagain.add(1);
+                redirect = Some("TRYAGAIN");
                 if let Some(node) = node {
                     node.cells.tryagain.add(1);
                 }
@@ -156,6 +164,28 @@ impl Worker {
                 self.retire_extra(pool);
             }
         }
+        if let Some(kind) = redirect {
+            self.tally(What::Redirect(kind), pool, target);
+        }
+    }
+
+    /// A request that a node rejected is sent again.
+    fn count_replay(&self, fate: &Fate<'_>) {
+        let cells = &self.cells;
+        let counter = match fate {
+            Fate::Rejected(Rejection::Moved(_)) => &cells.replays_moved,
+            Fate::Rejected(Rejection::Ask(_)) => &cells.replays_ask,
+            Fate::Rejected(Rejection::TryAgain) => &cells.replays_tryagain,
+            Fate::Rejected(Rejection::SlotNotServed | Rejection::ClusterDown) => {
+                &cells.replays_clusterdown
+            }
+            Fate::Rejected(Rejection::Loading) => &cells.replays_loading,
+            Fate::Rejected(Rejection::MasterDown) => &cells.replays_masterdown,
+            Fate::Rejected(Rejection::ReadOnly) => &cells.replays_readonly,
+            Fate::Rejected(Rejection::NoAuth) => &cells.replays_noauth,
+            _ => return,
+        };
+        counter.add(1);
     }
 }
 

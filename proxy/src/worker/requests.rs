@@ -191,7 +191,10 @@ impl Worker {
         let mut reply = Vec::new();
         let Some(session) = self.clients.get(index) else { return Step::Taken };
         let facts = &self.around.facts;
-        let answer = session::answer(local, args, session, facts, &mut reply);
+        let answer = match local {
+            command::Local::Proxy => self.operator(row, args, &mut reply),
+            _ => session::answer(local, args, session, facts, &mut reply),
+        };
         let outcome = match answer {
             Answer::Served | Answer::Close => Outcome::Ok,
             Answer::Failed => Outcome::Refused,

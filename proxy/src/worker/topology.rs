@@ -14,6 +14,7 @@ impl Worker {
     /// wait are routed anew.
     pub fn topology_changed(&mut self, topology: Arc<Topology>, now: Moment) {
         self.now = now;
+        self.tell_tallies();
         for (_, pool) in &mut self.pools {
             pool.listed = false;
         }
@@ -44,6 +45,8 @@ impl Worker {
         }
         self.abandon_superseded();
         self.reroute_parked();
+        self.end_waits();
+        self.watch_routes();
     }
 
     fn reroute_slots(&mut self) {
@@ -70,6 +73,7 @@ impl Worker {
             let dead = pool.is_dead();
             self.release(lot);
             self.release(large);
+            self.end_waits();
             if dead {
                 self.pools.try_remove(usize::from(index));
             }

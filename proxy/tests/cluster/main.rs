@@ -6,6 +6,7 @@ mod auth;
 mod bad_luck;
 mod drain;
 mod endpoints;
+mod events;
 mod faults;
 mod founding;
 mod keys;

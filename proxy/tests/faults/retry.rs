@@ -15,7 +15,7 @@ fn lose_the_reply(
 ) -> Result<String> {
     let node = &cluster.nodes()[0];
     let link = Link::start(&node.addr())?;
-    let map = link.mapping();
+    let map = Link::map(std::slice::from_ref(&link));
     let proxy = Proxy::builder(cluster.seeds())
         .binary(env!("CARGO_BIN_EXE_slotway"))
         .args(["--address-map", &map, "--retry-unknown", retry])

@@ -21,6 +21,7 @@ const PATHS: &str = "\
 /livez     200 as long as the workers make turns
 /readyz    200 if clients are served, else 503 and what is missing
 /topology  the cluster as it is seen now (JSON)
+/events    what happened, the newest last (JSON)
 /status    the numbers of the page (JSON)
 ";
 
@@ -67,6 +68,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/topology", get(topology))
+        .route("/events", get(events))
         .route("/status", get(status))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
@@ -104,6 +106,13 @@ async fn readyz(extract::State(state): Shared) -> Response {
 
 async fn topology(extract::State(state): Shared) -> Response {
     answer(StatusCode::OK, JSON, (state.sources.topology)().to_string())
+}
+
+async fn events(extract::State(state): Shared) -> Response {
+    let told = (state.sources.events)();
+    let events: Vec<Value> =
+        told.into_iter().map(|told| json!({"at": told.at, "text": told.text})).collect();
+    answer(StatusCode::OK, JSON, Value::from(events).to_string())
 }
 
 async fn status(extract::State(state): Shared) -> Response {

@@ -1,10 +1,11 @@
 //! A worker with clients and nodes in memory, and time that stands still until it is moved.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::command::CommandId;
+use crate::events::{Event, Told};
 use crate::metrics::{NodeCells, WorkerCells};
 use crate::resp::request::{Frame, Limits, Scanner};
 use crate::resp::{Args, write};
@@ -12,7 +13,7 @@ use crate::session::Facts;
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::{Draft, Endpoint, Node, NodeId, Role, Topology};
-use crate::worker::{Action, Settings, Surroundings, WishReason, Worker};
+use crate::worker::{Action, Operator, Settings, Surroundings, WishReason, Worker};
 
 /// What a node connection has seen.
 #[derive(Default)]
@@ -46,6 +47,8 @@ pub(super) struct Bench {
     pub(super) frozen: Vec<u16>,
     /// Dials are left open until [`Bench::open`].
     pub(super) slow_dials: bool,
+    /// What the operator was told.
+    pub(super) told: Arc<Mutex<Vec<(Moment, Event)>>>,
     /// How many dials there were, by port.
     pub(super) dials: BTreeMap<u16, usize>,
 }
@@ -120,6 +123,9 @@ impl Bench {
 
     pub(super) fn without_topology(settings: Settings) -> Bench {
         let cells = Arc::new(WorkerCells::new(CommandId::COUNT));
+        let told: Arc<Mutex<Vec<(Moment, Event)>>> = Arc::default();
+        let note = Arc::clone(&told);
+        let tell = move |at, event| note.lock().unwrap().push((at, event));
         let around = Surroundings {
             facts: Box::new(|| Facts {
                 server_version: "7.0.15".into(),
@@ -132,6 +138,11 @@ impl Bench {
             }),
             node_cells: Box::new(|_| Arc::new(NodeCells::default())),
             credentials: Box::new(|| None),
+            operator: Operator {
+                tell: Box::new(tell),
+                told: Box::new(|_| vec![Told { at: "at".into(), text: "text".into() }]),
+                ..Operator::default()
+            },
             random: Box::new(|| 0.5),
         };
         Bench {
@@ -146,6 +157,7 @@ impl Bench {
             dead: Vec::new(),
             frozen: Vec::new(),
             slow_dials: false,
+            told,
             dials: BTreeMap::new(),
         }
     }
@@ -181,6 +193,22 @@ impl Bench {
     }
 
     // ---- nodes ----
+
+    /// What the operator was told since the last call, as sentences.
+    pub(super) fn told(&mut self) -> Vec<String> {
+        self.told.lock().unwrap().drain(..).map(|(_, event)| event.to_string()).collect()
+    }
+
+    /// How long the oldest request has been waiting, as the metrics say, in microseconds.
+    pub(super) fn cells_oldest(&self) -> u64 {
+        self.cells.parked_oldest_us()
+    }
+
+    /// Connections whose next reply is looked at.
+    pub(super) fn watched(&self) -> usize {
+        let connections = self.worker.connections.iter();
+        connections.filter(|(_, c)| c.replies == crate::node::Replies::Watch).count()
+    }
 
     /// The unanswered requests at the node with this port, over all connections.
     pub(super) fn at(&self, port: u16) -> Vec<String> {

@@ -2,12 +2,14 @@
 
 mod bench;
 mod bounds;
+mod diary;
 mod failures;
 mod gather;
 mod health;
 mod hostile;
 mod large;
 mod model;
+mod operator;
 mod redirects;
 mod retry;
 mod routing;

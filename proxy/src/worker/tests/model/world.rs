@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use super::cluster::{Cluster, Kind, op_of};
 use super::faults::{Ghost, Look};
-use crate::node::{Phase, Stream};
+use crate::node::{Phase, Replies, Stream};
 use crate::time::Moment;
 use crate::worker::tests::bench::{Bench, take_requests};
 use crate::worker::{Action, Settings};
@@ -286,7 +286,10 @@ impl World {
                 let alive = self.wires.iter().find(|(_, w)| w.open && (w.port, w.id) == (port, id));
                 if let Some((&killed, _)) = alive {
                     let connection = &self.bench.worker.connections[killed as usize];
-                    assert!(connection.suspect || connection.hold_replies, "one in use was killed");
+                    assert!(
+                        connection.suspect || connection.replies == Replies::Hold,
+                        "one in use was killed"
+                    );
                     self.lose(killed);
                 }
                 self.ghosts.retain(|ghost| (ghost.port, ghost.id) != (port, id));
