@@ -17,7 +17,7 @@ const SLOTS: [u16; 9] = [30, 2000, 5460, 5500, 8000, 10_900, 11_000, 14_000, 16_
 #[test]
 fn a_primary_that_is_back_before_the_election_and_loads_its_data_is_waited_for() -> Result<()> {
     let cluster = Cluster::builder()
-        .node_timeout(Duration::from_secs(6))
+        .node_timeout(Duration::from_secs(15))
         .full_coverage(false)
         .config("appendonly", "yes")
         // Each write is in the file before it is acknowledged; a sync under way does not delay it.
@@ -34,13 +34,10 @@ fn a_primary_that_is_back_before_the_election_and_loads_its_data_is_waited_for()
     cluster.kill(&primary)?;
     std::thread::scope(|scope| {
         let back = scope.spawn(|| cluster.restart(&primary));
-        let loading = || {
-            let mut direct = Client::connect(&primary.addr())?;
-            // Of keys it says CLUSTERDOWN at first: it has met nobody yet.
-            Ok::<_, anyhow::Error>(direct.ask(&["PING"])?)
-        };
+        // Of keys it says CLUSTERDOWN at first: it has met nobody yet.
+        let ping = || Client::connect(&primary.addr())?.ask(&["PING"]);
         wait_until("a client of the node to be told LOADING", DEADLINE, || {
-            loading().is_ok_and(|reply| reply.error().is_some_and(|e| e.starts_with("LOADING ")))
+            ping().is_ok_and(|reply| reply.error().is_some_and(|e| e.starts_with("LOADING ")))
         })?;
         clients[0].send(&["INCR", &key])?;
         clients[1].send(&["GET", &key])?;
