@@ -29,7 +29,7 @@ fn masked(scenario: &Scenario) -> Result<()> {
 }
 
 #[test]
-#[ignore = "soak: every fault of the contract under load, about 5 minutes"]
+#[ignore = "soak: every fault of the contract under load, about 6 minutes"]
 fn every_fault_is_masked() -> Result<()> {
     // Names part of a scenario to run it alone.
     let wanted = std::env::var("SLOTWAY_TEST_FAULT").unwrap_or_default();
