@@ -32,8 +32,8 @@
 //! | a blind retry that executes INCR or RPUSH twice | [`short`]: `writes_whose_answers_are_lost_are_not_sent_again`; `tests/scripted_nodes/cuts.rs` |
 //! | READONLY from EVAL | `eval_during_a_demotion_never_sees_readonly` |
 //!
-//! MGET over slots, PUBLISH and SUBSCRIBE, BLPOP, MULTI and split commands are refused still: their
-//! sentences get their tests with the commands.
+//! The sentences about PUBLISH and SUBSCRIBE, BLPOP and MULTI get their tests with those commands,
+//! which are refused still; those about MGET and other split commands with theirs.
 //!
 //! **Where masking ends** (§6): `tests/cluster/bad_luck.rs`, with a real shard that is away;
 //! `src/worker/tests` has the same without sockets, and the bounds.
