@@ -141,12 +141,13 @@ impl<'a> Timeline<'a> {
             put(format!(r#"<path d="M{x} {MARKS}V{BOTTOM}" class="mark {class}"/>"#));
         }
         let killed = plot.x(self.killed.as_secs_f64());
-        let back = plot.x(self.serves.max(self.first).as_secs_f64());
+        // On the left, where there is room however long the shard was away.
+        let back = plot.x(self.serves.as_secs_f64()) - 14;
         put(text(killed + 14, MARKS + 18, "label killed", "kill -9 of the primary"));
-        put(text(back + 14, MARKS + 18, "label back", "a replica serves"));
+        put(text(back, MARKS + 18, "label back end", "a replica serves"));
         let first = format!("{late} ms later (solid line):");
-        put(text(back + 14, MARKS + 50, "label back", &first));
-        put(text(back + 14, MARKS + 82, "label back", "first success behind slotway"));
+        put(text(back, MARKS + 50, "label back end", &first));
+        put(text(back, MARKS + 82, "label back end", "first success behind slotway"));
 
         let mut key = |x: i64, class: &str, words: &str| {
             let y = BOTTOM + 90;
