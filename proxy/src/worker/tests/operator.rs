@@ -75,7 +75,7 @@ fn explain_says_where_a_command_would_go() {
         (format!("SET {key} v NX"), vec!["class: N"]),
         ("COMMAND COUNT".into(), vec!["node: any primary"]),
         ("PING".into(), vec!["answered by slotway itself"]),
-        ("MGET a b".into(), vec!["refused: its keys are in several slots"]),
+        ("MSETNX a 1 b 2".into(), vec!["refused: its keys are in several slots"]),
         ("MULTI".into(), vec!["refused: ERR unknown command 'MULTI'"]),
         ("GET".into(), vec!["refused: ERR wrong number of arguments for 'get' command"]),
     ] {
