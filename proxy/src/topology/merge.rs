@@ -4,6 +4,8 @@
 //! - the owner of a slot is the one that claims it with the highest config epoch;
 //! - a view from a node that thinks the cluster is down counts only where no other has a say;
 //! - a slot never goes back to an older epoch than it was learned at;
+//! - a node whose last view knew an older epoch of any slot is behind: its redirects teach nothing
+//!   (one bit a node is enough, because the owner of a slot is never behind there);
 //! - a view that shares no node with the map speaks of another cluster and is set aside, except
 //!   that all reachable seeds speaking so means that the cluster was replaced.
 
@@ -51,7 +53,19 @@ pub fn merge(previous: &Topology, views: &[View], map: &AddressMap, seeds: Seeds
     accepted.sort_by_key(|view| rank(view));
 
     let owners = owners(base, &accepted);
-    let nodes = nodes(base, &accepted, &owners, map);
+    let mut nodes = nodes(base, &accepted, &owners, map);
+    let all = || (0..).map_while(Slot::new).zip(&owners);
+    let news = all().any(|(slot, owner)| owner.is_some_and(|(_, e)| e > base.epoch_of(slot)));
+    for node in &mut nodes {
+        node.behind = match accepted.iter().find(|view| view.myself == Some(node.id)) {
+            Some(view) => is_older(view, &owners),
+            // It was not asked: what is new may be new to it.
+            None => {
+                let before = base.node_by_id(&node.id).map(|index| base.node(index));
+                before.is_some_and(|before| before.behind || news)
+            }
+        };
+    }
     let state = accepted.first().map_or(base.state, |best| best.state);
     let current_epoch =
         accepted.iter().map(|view| view.current_epoch).fold(base.current_epoch, u64::max);
@@ -72,6 +86,11 @@ fn rank(view: &View) -> impl Ord + use<> {
 
 fn ids(view: &View) -> impl Iterator<Item = NodeId> {
     view.nodes.iter().map(|node| node.id)
+}
+
+/// The config epoch of each node that a view lists.
+fn epochs(view: &View) -> BTreeMap<NodeId, u64> {
+    view.nodes.iter().map(|node| (node.id, node.config_epoch)).collect()
 }
 
 /// Parts the views into those that share a node with `known`, directly or through another of
@@ -113,8 +132,7 @@ struct Claim {
 fn owners(base: &Topology, views: &[&View]) -> Vec<Option<(NodeId, u64)>> {
     let mut claims: Vec<Option<Claim>> = vec![None; Slot::COUNT];
     for view in views {
-        let epochs: BTreeMap<NodeId, u64> =
-            view.nodes.iter().map(|node| (node.id, node.config_epoch)).collect();
+        let epochs = epochs(view);
         let healthy = view.state != State::Fail;
         for range in &view.owned {
             let told = epochs.get(&range.owner).copied().filter(|_| view.epochs_known);
@@ -143,6 +161,17 @@ fn owners(base: &Topology, views: &[&View]) -> Vec<Option<(NodeId, u64)>> {
         }
     };
     (0..).map_while(Slot::new).zip(claims).map(decide).collect()
+}
+
+/// Whether a view knows an older epoch of any slot than was settled on.
+fn is_older(view: &View, owners: &[Option<(NodeId, u64)>]) -> bool {
+    let epochs = epochs(view);
+    view.epochs_known
+        && view.owned.iter().any(|range| {
+            let told = epochs.get(&range.owner).copied().unwrap_or(0);
+            let settled = &owners[range.first.index()..=range.last.index()];
+            settled.iter().flatten().any(|(_, epoch)| told < *epoch)
+        })
 }
 
 /// The stronger of two claims; the earlier one where neither is, since it comes from the better
@@ -207,6 +236,7 @@ fn node(sightings: &[&Seen], before: Option<&Node>, map: &AddressMap) -> Option<
         health: best.health,
         zone: sightings.iter().find_map(|seen| seen.zone.clone()),
         config_epoch: newest.2,
+        behind: false, // known once all owners are
         shard: None,
     })
 }

@@ -55,8 +55,38 @@ fn a_slot_never_goes_back_to_an_older_epoch() {
     let after = learned(AFTER);
     let stale = view("10.0.0.1:7000", "ok", 8, BEFORE);
     let result = merge(&after, &[stale], &AddressMap::default(), SeedsAsked::All);
-    assert!(result.topology.is_none(), "nothing changed: {:?}", result.topology);
     assert!(!result.replaced && result.foreign.is_empty());
+    let topology = result.topology.unwrap();
+    assert!(after.diff(&topology).is_empty(), "all that changed is who is known to be behind");
+    assert_eq!((owner(&topology, 0), topology.epoch_of(Slot::new(0).unwrap())), (Some('c'), 9));
+    assert_eq!(after.shards().collect::<Vec<_>>(), topology.shards().collect::<Vec<_>>());
+}
+
+#[test]
+fn who_has_not_shown_the_newest_epochs_is_behind() {
+    // The view of the node with this digit.
+    let by = |digit, nodes: &str| View { myself: Some(id(digit)), ..view("h:1", "ok", 9, nodes) };
+    let behind = |topology: &Topology| -> String {
+        let nodes = topology.nodes().filter(|(_, node)| node.behind);
+        nodes.filter_map(|(_, node)| node.id.as_str().chars().next()).collect()
+    };
+    let map = merged(&Topology::empty(), &[by('a', BEFORE)]);
+    assert_eq!(behind(&map), "", "nothing is known against the others");
+    let map = merged(&map, &[by('c', AFTER)]);
+    assert_eq!(behind(&map), "abd", "it may be new to all who were not asked");
+    let map = merged(&map, &[by('b', AFTER), by('d', BEFORE)]);
+    assert_eq!(behind(&map), "ad");
+    assert_eq!(behind(&merged(&map, &[by('c', AFTER)])), "ad", "until they are asked again");
+    let both = merged(&map, &[by('a', BEFORE), by('d', AFTER)]);
+    assert_eq!((behind(&both).as_str(), owner(&both, 0)), ("a", Some('c')));
+    let slot = |number| Slot::new(number).unwrap();
+    assert!(both.is_behind(&id('a'), slot(0)) && !both.is_behind(&id('b'), slot(0)));
+    assert!(!map.is_behind(&id('c'), slot(0)) && !map.is_behind(&id('e'), slot(0)));
+
+    let map = merged(&map, &[by('a', &AFTER.replace(" 9 connected", " 10 connected"))]);
+    assert_eq!(behind(&map), "bcd");
+    assert!(map.is_behind(&id('b'), slot(0)));
+    assert!(!map.is_behind(&id('b'), slot(8192)), "of what it owns it knows the epoch");
 }
 
 #[test]

@@ -116,6 +116,8 @@ pub struct Node {
     pub zone: Option<Arc<str>>,
     /// Its config epoch (a replica's is its primary's); 0 when unknown.
     pub config_epoch: u64,
+    /// Its last known view is older than this map: of some slot it knew an older epoch.
+    pub behind: bool,
     /// Its shard; `None` for a primary without slots (one that imports its first ones, or a
     /// former one that is down) and its replicas. Set by [`Draft::finish`].
     pub shard: Option<ShardIndex>,
@@ -133,6 +135,7 @@ impl Node {
             health: Health::Online,
             zone: None,
             config_epoch: 0,
+            behind: false,
             shard: None,
         }
     }
@@ -272,6 +275,13 @@ impl Topology {
     /// servers do not tell.
     pub fn epoch_of(&self, slot: Slot) -> u64 {
         self.shard_of(slot).map_or(0, |shard| self.shard(shard).config_epoch)
+    }
+
+    /// Whether what a node says of a slot may be older than this map: a redirect of such a node
+    /// teaches nothing. The owner of a slot is never behind there, because its epoch is its own.
+    pub fn is_behind(&self, node: &NodeId, slot: Slot) -> bool {
+        let index = self.node_by_id(node);
+        index.is_some_and(|index| self.node(index).behind && self.primary_of(slot) != Some(index))
     }
 
     /// Whether both say the same, whatever their revisions.

@@ -113,8 +113,11 @@ impl Worker {
                 match target {
                     Some(target) if self.routes[to.slot.index()] == target => {}
                     Some(target) => {
-                        self.routes[to.slot.index()] = target;
-                        self.divert_in_flight(|slot| slot == to.slot);
+                        // Of a node that was left behind it may be an owner of long ago.
+                        if !node.is_some_and(|node| self.topology.is_behind(&node.id, to.slot)) {
+                            self.routes[to.slot.index()] = target;
+                            self.divert_in_flight(|slot| slot == to.slot);
+                        }
                         self.outbox.wish(WishReason::Moved);
                         self.watch_node(target);
                     }
