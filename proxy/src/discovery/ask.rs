@@ -13,7 +13,7 @@ use super::settings::Settings;
 use crate::topology::{Endpoint, NodeId};
 
 /// Whom to ask.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) endpoint: Endpoint,
     /// Whether it is one of the seeds.
@@ -93,6 +93,21 @@ async fn ask_anew(
             None => return Err(last_error),
         }
     }
+}
+
+/// Connects to a node, at the first of its addresses where that is possible.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    settings: &Settings,
+) -> Result<Connection, AskError> {
+    let mut last_error = AskError::Resolve("it has no address".to_owned());
+    for address in resolve(endpoint, settings.connect_timeout).await? {
+        match Connection::open(address, endpoint.clone(), settings).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
 }
 
 async fn ask_at(

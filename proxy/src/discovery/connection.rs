@@ -14,7 +14,7 @@ use super::facts::NodeFacts;
 use super::settings::Settings;
 use crate::topology::reply::{Frame, ReplyError, Scan, decode};
 use crate::topology::{
-    Answers, Endpoint, ServerVersion, View, ViewError, config_value, server_version,
+    Answers, Endpoint, ServerVersion, View, ViewError, config_value, is_primary, server_version,
 };
 
 /// Why a node gave no view. `Display` is the rest of a sentence that begins with its address.
@@ -93,6 +93,16 @@ impl Connection {
     /// Asks for everything.
     pub(super) async fn ask(&mut self, seed: bool, patience: Duration) -> Result<Told, AskError> {
         timeout(patience, self.ask_for_ever(seed)).await.map_err(|_| AskError::Silent(patience))?
+    }
+
+    /// Asks for nothing but whether it is a primary.
+    pub(super) async fn is_primary(&mut self, patience: Duration) -> Result<bool, AskError> {
+        let role = [vec![b"ROLE".as_slice()]];
+        let answers = timeout(patience, self.call(&role)).await;
+        match answers.map_err(|_| AskError::Silent(patience))??.as_slice() {
+            [Frame::Error(text)] => Err(refusal(text)),
+            answers => Ok(answers.first().is_some_and(is_primary)),
+        }
     }
 
     async fn greet(&mut self, settings: &Settings) -> Result<(), AskError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -122,10 +123,12 @@ pub(super) struct Gathered {
     pub(super) seeds: SeedsAsked,
 }
 
-/// Asks until there are enough views, or until waiting for more is not worth it. Questions that
-/// are still open then go on. `book` sees every one that ends, and gives its view.
+/// Asks until there are enough views, until waiting for more is not worth it, or until a node that
+/// was promoted has told its own, which nobody else knows better. Questions that are still open then
+/// go on. `book` sees every one that ends, and gives its view.
 pub(super) async fn gather(
     asks: &mut Asks,
+    promoted: &mut mpsc::Receiver<Finished>,
     plan: Plan,
     previous: &Topology,
     mut book: impl FnMut(Finished) -> Option<View>,
@@ -163,6 +166,10 @@ pub(super) async fn gather(
                 if !views.is_empty() {
                     first_view.get_or_insert_with(Instant::now);
                 }
+            }
+            Some(finished) = promoted.recv() => {
+                views.extend(book(finished));
+                break;
             }
             () = sleep_until(hedge), if !targets.is_empty() && !asks.is_full() => {
                 hedge += HEDGE;
@@ -261,6 +268,25 @@ mod tests {
         for (views, expected) in cases {
             assert_eq!(need(&none, &views, 2), expected, "{views:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_view_of_a_promoted_node_ends_the_waiting_for_others() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Endpoint::new("127.0.0.1", silent.local_addr().unwrap().port());
+        let target = Target { endpoint, seed: false, expected: None };
+        let told = Told { view: view("a", State::Ok), facts: Default::default() };
+        let finished =
+            Finished { target: target.clone(), asked_at: Instant::now(), result: Ok(told) };
+        let (sender, mut promoted) = mpsc::channel(1);
+        sender.try_send(finished).ok().unwrap();
+        let plan = Plan { targets: [target].into(), at_once: 1, enough: 2 };
+        let mut asks = Asks::new(Arc::default());
+        let book = |finished: Finished| finished.result.ok().map(|told| told.view);
+        let begun = Instant::now();
+        let gathered = gather(&mut asks, &mut promoted, plan, &Topology::empty(), book).await;
+        assert_eq!(gathered.views.len(), 1);
+        assert!(begun.elapsed() < FIRST_OPINION && !asks.is_empty());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use hashbrown::HashMap;
 use tokio::sync::{Notify, watch};
 
 use super::ClusterFacts;
@@ -28,6 +29,10 @@ struct Shared {
     wish: Notify,
     /// Nodes that are likely to know more, at most [`HINTS_MAX`].
     hints: Mutex<Vec<Endpoint>>,
+    /// Nodes that requests wait for, each with the moment at which that was last said.
+    waited_for: Mutex<HashMap<NodeId, Instant>>,
+    /// Another one is waited for.
+    somebody_waits: Notify,
     /// Why there is no map yet, in words; empty once there is one.
     problem: ArcSwap<String>,
     requested: AtomicU64,
@@ -37,6 +42,9 @@ struct Shared {
 
 /// Most hints kept between two refreshes; more are dropped, the refresh happens all the same.
 const HINTS_MAX: usize = 4;
+
+/// How long it counts that requests wait for a node; who waits says so twice as often.
+const WAITS_FOR: Duration = Duration::from_secs(1);
 
 /// Why somebody wants a newer map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +113,8 @@ impl Handle {
                 looks: watch::Sender::new(Arc::default()),
                 wish: Notify::new(),
                 hints: Mutex::new(Vec::new()),
+                waited_for: Mutex::default(),
+                somebody_waits: Notify::new(),
                 problem: ArcSwap::from_pointee("no seed was asked yet".to_owned()),
                 requested: AtomicU64::new(0),
                 refreshes: AtomicU64::new(0),
@@ -139,7 +149,7 @@ impl Handle {
     }
 
     /// Asks for a newer map and returns at once. Wishes are coalesced, at most one refresh is
-    /// under way, and one begins at most every 40 to 250 ms, by the size of the cluster.
+    /// under way, and one begins at most every 250 ms.
     pub fn request_refresh(&self, reason: Reason) {
         self.shared.requested.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(%reason, "a fresh map is wanted");
@@ -156,6 +166,19 @@ impl Handle {
         }
         drop(hints);
         self.request_refresh(reason);
+    }
+
+    /// Says that requests wait for these nodes. For a second, unless it is said again, the replicas
+    /// of those that are primaries are asked for their role every 20 to 40 ms, however often and by
+    /// however many it is said; the map of one that was promoted is taken at once.
+    pub fn waits_for(&self, nodes: &[NodeId]) {
+        let now = Instant::now();
+        let mut waited_for = self.lock_waited_for();
+        let mut say = |node| waited_for.insert(node, now);
+        let is_new = |said: Option<Instant>| said.is_none_or(|said| now - said >= WAITS_FOR);
+        if nodes.iter().filter(|&&node| is_new(say(node))).count() > 0 {
+            self.shared.somebody_waits.notify_one();
+        }
     }
 
     /// What keeps the map from serving every slot, in words; `None` when nothing does.
@@ -183,6 +206,22 @@ impl Handle {
 
     pub(super) async fn wished(&self) {
         self.shared.wish.notified().await;
+    }
+
+    /// The nodes that requests wait for.
+    pub(super) fn waited_for(&self) -> Vec<NodeId> {
+        let mut waited_for = self.lock_waited_for();
+        waited_for.retain(|_, said| said.elapsed() < WAITS_FOR);
+        waited_for.keys().copied().collect()
+    }
+
+    /// Ends when there is another node that requests wait for.
+    pub(super) async fn somebody_waits(&self) {
+        self.shared.somebody_waits.notified().await;
+    }
+
+    fn lock_waited_for(&self) -> MutexGuard<'_, HashMap<NodeId, Instant>> {
+        self.shared.waited_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn take_hints(&self) -> Vec<Endpoint> {

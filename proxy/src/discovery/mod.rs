@@ -3,7 +3,8 @@
 //!
 //! Seeds are resolved again at each dial and kept for ever beside the nodes that were learned
 //! from them. A refresh asks two nodes, more when one of them is slow, fails, or thinks that the
-//! cluster is down, and all of them (within a bound) when two contradict each other.
+//! cluster is down, and all of them (within a bound) when two contradict each other. While requests
+//! wait for a primary, its replicas are asked for their role in between, many times a second.
 
 mod ask;
 mod connection;
@@ -11,6 +12,7 @@ mod facts;
 mod gather;
 mod handle;
 mod pace;
+mod probes;
 mod report;
 mod settings;
 mod task;

@@ -2,13 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Least time between the beginnings of two refreshes, by the number of nodes: requests that wait
-/// for a failover are answered so much later at most, and each whole map costs its node about as
-/// much as a hundred GETs, more with every node. Three shards with a replica each have 40 ms, a
-/// hundred nodes 250 ms.
-const ON_DEMAND_A_NODE: Duration = Duration::from_micros(2500);
-const ON_DEMAND_MIN: Duration = Duration::from_millis(40);
-const ON_DEMAND_MAX: Duration = Duration::from_millis(250);
+/// Least time between the beginnings of two refreshes: each whole map costs its node about as much
+/// as a hundred GETs, more with every node. Promotions are found sooner, by asking for roles.
+const ON_DEMAND: Duration = Duration::from_millis(250);
 /// Refreshes that nobody asks for, while something is missing or not known yet.
 const UNSETTLED: Duration = Duration::from_secs(1);
 
@@ -32,13 +28,11 @@ pub(super) struct Pace {
     standing: Standing,
     /// 0.8 to 1.2, drawn anew for each period, so that many proxies do not ask in step.
     jitter: f64,
-    /// Nodes of the map.
-    nodes: u32,
 }
 
 impl Pace {
     pub(super) fn new(period: Duration, now: Instant) -> Pace {
-        Pace { period, begun: now, standing: Standing::Failing, jitter: 1.0, nodes: 0 }
+        Pace { period, begun: now, standing: Standing::Failing, jitter: 1.0 }
     }
 
     /// A refresh begins. `random` is any number from 0 to 1.
@@ -48,17 +42,13 @@ impl Pace {
     }
 
     /// A refresh is over.
-    pub(super) fn end(&mut self, standing: Standing, nodes: usize) {
+    pub(super) fn end(&mut self, standing: Standing) {
         self.standing = standing;
-        self.nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
     }
 
     /// When the next one begins if somebody asks for it.
     pub(super) fn on_demand(&self) -> Instant {
-        let by_size = ON_DEMAND_A_NODE.saturating_mul(self.nodes);
-        // Without a map nobody can say how large it is.
-        let gap = if self.nodes == 0 { ON_DEMAND_MAX } else { by_size };
-        self.begun + gap.clamp(ON_DEMAND_MIN, ON_DEMAND_MAX)
+        self.begun + ON_DEMAND
     }
 
     /// When the next one begins if nobody does.
@@ -76,23 +66,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn demand_is_met_sooner_the_smaller_the_cluster() {
+    fn something_missing_is_asked_for_each_second_and_demand_is_met_sooner() {
         let start = Instant::now();
         let mut pace = Pace::new(Duration::from_secs(10), start);
-        let cases = [
-            (Standing::Settled, 6, 40, 10_000),
-            (Standing::Settling, 6, 40, 1_000),
-            (Standing::Failing, 6, 40, 1_000),
-            (Standing::Failing, 0, 250, 1_000),
-            (Standing::Settled, 40, 100, 10_000),
-            (Standing::Settled, 1000, 250, 10_000),
-        ];
-        for (standing, nodes, on_demand, periodic) in cases {
+        for (standing, periodic) in
+            [(Standing::Settled, 10_000), (Standing::Settling, 1_000), (Standing::Failing, 1_000)]
+        {
             pace.begin(start, 0.5);
-            pace.end(standing, nodes);
-            let case = (standing, nodes);
-            assert_eq!(pace.on_demand() - start, Duration::from_millis(on_demand), "{case:?}");
-            assert_eq!(pace.periodic() - start, Duration::from_millis(periodic), "{case:?}");
+            pace.end(standing);
+            assert_eq!(pace.on_demand() - start, Duration::from_millis(250), "{standing:?}");
+            assert_eq!(pace.periodic() - start, Duration::from_millis(periodic), "{standing:?}");
         }
     }
 
@@ -107,7 +90,7 @@ mod tests {
             (7.0, Standing::Settled, 600),
         ] {
             pace.begin(start, random);
-            pace.end(standing, 6);
+            pace.end(standing);
             assert_eq!(pace.periodic() - start, Duration::from_millis(expected));
         }
     }

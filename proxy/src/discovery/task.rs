@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +15,10 @@ use super::facts::KnownFacts;
 use super::gather::{Asks, Finished, Gathered, Plan, gather};
 use super::handle::{Handle, Look};
 use super::pace::{Pace, Standing};
+use super::probes::probe_replicas;
 use super::report::Report;
 use super::settings::Settings;
-use crate::topology::{Change, Endpoint, Health, Node, State, Topology, View, merge};
+use crate::topology::{Change, Endpoint, Health, Node, SeedsAsked, State, Topology, View, merge};
 
 /// Why discovery gave up.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -49,11 +51,15 @@ pub async fn run(
     let begun = Instant::now();
     let overdue = overdue(handle.clone(), settings.startup_timeout.map(|timeout| begun + timeout));
     tokio::pin!(overdue);
-    let mut task = Task::new(settings, handle);
+    let (found, promoted) = mpsc::channel(PROMOTED_MAX);
+    let mut task = Task::new(settings, handle, promoted);
+    let probes = probe_replicas(task.settings.clone(), task.handle.clone(), found);
+    tokio::pin!(probes);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             () = task.round() => {}
+            never = &mut probes => match never {},
             () = &mut overdue => {
                 let why = task.report.waiting(&task.settings.seeds, Instant::now().into_std());
                 return Err(DiscoveryError::NoAnswer { waited: begun.elapsed(), why });
@@ -79,18 +85,22 @@ const OPINIONS: usize = 2;
 const SEEDS_AT_ONCE: usize = 8;
 /// Most nodes that one refresh asks, beside the seeds.
 const NODES_ASKED_MAX: usize = 32;
+/// Views of promoted nodes that may wait to be taken; who has another one waits with it.
+const PROMOTED_MAX: usize = 16;
 
 struct Task {
     settings: Arc<Settings>,
     handle: Handle,
     asks: Asks,
+    /// What nodes have told that were promoted while requests waited.
+    promoted: mpsc::Receiver<Finished>,
     facts: KnownFacts,
     report: Report,
     pace: Pace,
 }
 
 impl Task {
-    fn new(mut settings: Settings, handle: Handle) -> Task {
+    fn new(mut settings: Settings, handle: Handle, promoted: mpsc::Receiver<Finished>) -> Task {
         let mut seeds: Vec<Endpoint> = Vec::with_capacity(settings.seeds.len());
         for seed in settings.seeds {
             if !seeds.contains(&seed) {
@@ -104,6 +114,7 @@ impl Task {
             asks: Asks::new(settings.clone()),
             settings,
             handle,
+            promoted,
             facts: KnownFacts::default(),
             report: Report::default(),
         }
@@ -127,25 +138,40 @@ impl Task {
         let plan = self.plan(&previous);
         let (report, facts) = (&mut self.report, &mut self.facts);
         let mut looks = Vec::new();
-        let Gathered { views, seeds } = gather(&mut self.asks, plan, &previous, |finished| {
+        let gathered = gather(&mut self.asks, &mut self.promoted, plan, &previous, |finished| {
             let asked_at = finished.asked_at.into_std();
             let view = book(report, facts, &previous, finished)?;
             looks.extend(view.myself.map(|node| Look { node, asked_at }));
             Some(view)
         })
         .await;
+        self.take(&previous, gathered, looks);
+    }
 
-        let merged = merge(&previous, &views, &self.settings.address_map, seeds);
+    /// Takes over the map of a node that was promoted.
+    fn promoted(&mut self, finished: Finished) {
+        let previous = self.topology();
+        let asked_at = finished.asked_at.into_std();
+        let view = book(&mut self.report, &mut self.facts, &previous, finished);
+        let views: Vec<View> = view.into_iter().collect();
+        let looks = views.iter().filter_map(|view| Some(Look { node: view.myself?, asked_at }));
+        let looks = looks.collect();
+        self.take(&previous, Gathered { views, seeds: SeedsAsked::Some }, looks);
+    }
+
+    /// Makes a map of views and publishes it.
+    fn take(&mut self, previous: &Topology, gathered: Gathered, looks: Vec<Look>) {
+        let Gathered { views, seeds } = gathered;
+        let merged = merge(previous, &views, &self.settings.address_map, seeds);
         self.report.foreign(views.iter().map(|view| &view.asked), &merged.foreign);
         if let Some(topology) = merged.topology {
-            self.publish(&previous, topology, merged.replaced);
+            self.publish(previous, topology, merged.replaced);
         }
         // Only now: whoever hears of the look finds what it showed in the map.
         self.handle.publish_looks(looks);
         self.handle.count_refresh(!views.is_empty());
         let standing = self.standing(&views);
-        let nodes = self.topology().nodes().len();
-        self.pace.end(standing, nodes);
+        self.pace.end(standing);
     }
 
     /// Whom to ask: at the start all seeds; later the nodes that are likely to know and to
@@ -241,19 +267,18 @@ impl Task {
     /// Waits until the next refresh is due. Questions that end meanwhile are booked; their views
     /// are not used, since what is older than a refresh is no news for it.
     async fn rest(&mut self) {
-        let topology = self.topology();
-        let periodic =
-            if topology.is_empty() { self.pace.on_demand() } else { self.pace.periodic() };
+        let mut wished = self.topology().is_empty();
         loop {
+            let due = if wished { self.pace.on_demand() } else { self.pace.periodic() };
             tokio::select! {
-                () = sleep_until(periodic.into()) => return,
-                () = self.handle.wished() => break,
+                () = sleep_until(due.into()) => return,
+                () = self.handle.wished(), if !wished => wished = true,
+                Some(finished) = self.promoted.recv() => self.promoted(finished),
                 Some(finished) = self.asks.next(), if !self.asks.is_empty() => {
-                    book(&mut self.report, &mut self.facts, &topology, finished);
+                    book(&mut self.report, &mut self.facts, &self.handle.topology().load(), finished);
                 }
             }
         }
-        sleep_until(self.pace.on_demand().into()).await;
     }
 }
 

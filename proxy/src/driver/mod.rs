@@ -11,4 +11,4 @@ mod sockets;
 mod turn;
 
 pub use mail::{Mail, Mailbox, Sender, mailbox};
-pub use turn::{Driver, Settings};
+pub use turn::{Driver, Settings, Wish};

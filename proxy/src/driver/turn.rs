@@ -17,7 +17,7 @@ use super::sockets::{Socket, Sockets};
 use crate::metrics::WorkerCells;
 use crate::net;
 use crate::time::Moment;
-use crate::topology::Endpoint;
+use crate::topology::{Endpoint, NodeId};
 use crate::worker::{Action, WishReason, Worker};
 
 /// One buffer for all reads of a worker: what is read is understood or copied at once.
@@ -29,6 +29,9 @@ const MAIL_PER_TURN: usize = 64;
 /// How often a worker takes a turn when nothing happens: `/livez` and the gauges live on it.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
+/// Takes a wish of the heart, with the nodes that its requests wait for.
+pub type Wish = Box<dyn Fn(WishReason, &[NodeId]) + Send>;
+
 /// What the driver of one worker needs to know.
 pub struct Settings {
     /// How long a dial may take.
@@ -39,7 +42,7 @@ pub struct Settings {
     /// The start of the process: all moments count from here.
     pub epoch: Instant,
     /// Called when the heart wishes the topology to be read again.
-    pub wish: Box<dyn Fn(WishReason) + Send>,
+    pub wish: Wish,
     /// Called with the number of clients that have been closed.
     pub closed: Box<dyn Fn(usize) + Send>,
 }
@@ -253,7 +256,7 @@ impl Driver {
                     socket.listing.list();
                 }
             }
-            Action::Refresh(reason) => (self.settings.wish)(reason),
+            Action::Refresh(reason) => (self.settings.wish)(reason, &self.worker.waited_for()),
         }
     }
 

@@ -200,7 +200,10 @@ impl Post {
             connect_timeout: self.settings.connect_timeout,
             second_look: self.settings.second_look,
             epoch: self.epoch,
-            wish: Box::new(move |wish| wishes.request_refresh(reason(wish))),
+            wish: Box::new(move |wish, waited_for| {
+                wishes.waits_for(waited_for);
+                wishes.request_refresh(reason(wish));
+            }),
             closed: Box::new(move |count| {
                 clients.fetch_sub(count, Ordering::Relaxed);
             }),

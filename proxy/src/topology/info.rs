@@ -44,6 +44,11 @@ pub fn config_value<'a>(reply: &'a Frame, name: &str) -> Option<&'a str> {
     field(array(reply)?, name).and_then(text)
 }
 
+/// Whether the answer to ROLE is that of a primary.
+pub fn is_primary(reply: &Frame) -> bool {
+    array(reply).and_then(|role| text(role.first()?)) == Some("master")
+}
+
 /// State and current epoch as CLUSTER INFO has them.
 pub(super) fn cluster_info(reply: &Frame) -> Result<(State, u64), ViewError> {
     const WHAT: &str = "CLUSTER INFO";

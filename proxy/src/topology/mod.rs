@@ -30,7 +30,7 @@ mod view;
 pub use address_map::{AddressMap, AddressMapError};
 pub use diff::Change;
 pub use endpoint::{Endpoint, EndpointError, NodeId, NodeIdError};
-pub use info::{ServerVersion, config_value, server_version};
+pub use info::{ServerVersion, config_value, is_primary, server_version};
 pub use json::json;
 pub use merge::{Merged, SeedsAsked, merge};
 pub use redirect::{Redirect, RedirectKind, parse_redirect};

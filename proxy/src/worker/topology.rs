@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::pool::Pool;
+use super::pool::{Gate, Pool};
 use super::{NO_POOL, Worker};
 use crate::node::Kind;
 use crate::slot::Slot;
 use crate::time::Moment;
-use crate::topology::Topology;
+use crate::topology::{NodeId, Topology};
 
 impl Worker {
     /// The topology has changed. Connections to nodes that are still in it stay; requests that
@@ -47,6 +47,19 @@ impl Worker {
         self.reroute_parked();
         self.end_waits();
         self.watch_routes();
+    }
+
+    /// The nodes that requests wait for, because they are away, silent or do not serve.
+    pub fn waited_for(&self) -> Vec<NodeId> {
+        let is_trying = |gate| matches!(gate, Gate::Closed { trying: true, .. });
+        let waits = |node: &Pool| !node.lot.is_empty() || is_trying(node.gate);
+        let pools = self.pools.iter().filter(|(_, node)| waits(node)).map(|(_, node)| node.id);
+        let silent = self.connections.iter().filter(|(_, c)| c.suspect);
+        let silent = silent.filter_map(|(_, c)| Some(self.pools.get(usize::from(c.pool))?.id));
+        let mut nodes: Vec<NodeId> = pools.chain(silent).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 
     fn reroute_slots(&mut self) {

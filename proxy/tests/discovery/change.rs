@@ -73,7 +73,7 @@ fn a_failover_is_seen_on_demand_and_demand_is_paced() -> Result<()> {
     })?;
     assert!(map.epoch_of(slot(0)) > before.epoch_of(slot(0)));
     let done = discovery.handle.counts().refreshes - refreshes;
-    let most = 2 + begun.elapsed().as_millis() / 40;
+    let most = 2 + begun.elapsed().as_millis() / 250;
     assert!(u128::from(done) <= most, "{done} refreshes in {:?}", begun.elapsed());
     let gone = map.node_by_endpoint("127.0.0.1", dead.port()).context("the dead node is listed")?;
     assert_eq!(map.node(gone).health, Health::Failed);

@@ -5,6 +5,8 @@ mod change;
 mod names;
 mod access;
 mod hostile;
+mod script;
+mod promotion;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

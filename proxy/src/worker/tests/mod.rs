@@ -14,4 +14,5 @@ mod redirects;
 mod retry;
 mod routing;
 mod stories;
+mod waited_for;
 mod waiting;
