@@ -6,6 +6,7 @@ mod names;
 mod access;
 mod hostile;
 mod script;
+mod partition;
 mod promotion;
 
 use std::sync::Arc;
