@@ -57,6 +57,13 @@ pub enum Expected {
         /// Length of the request's bytes.
         len: u32,
     },
+    /// A question of ours about a request that was answered.
+    Question {
+        /// That request's `arrival`.
+        about: u64,
+        /// Length of the question's bytes.
+        len: u32,
+    },
 }
 
 /// How the reply that is being read now travels on.
@@ -207,11 +214,17 @@ impl Connection {
 
     /// Has what is left of a lost connection killed in front of whatever is queued from now on.
     pub fn push_kill(&mut self, lost: &Fenced) {
-        let start = self.buffer.len();
         let id = lost.client_id.to_string();
-        write::command(&mut self.buffer, &[b"CLIENT", b"KILL", b"ID", id.as_bytes()]);
-        let len = (self.buffer.len() - start) as u32;
-        self.queue.push_back(Expected::Abandoned { len });
+        self.push_own(&[b"CLIENT", b"KILL", b"ID", id.as_bytes()], |len| Expected::Abandoned {
+            len,
+        });
+    }
+
+    /// Queues a request of ours, of so many bytes, behind all others.
+    pub fn push_own(&mut self, words: &[&[u8]], expected: impl FnOnce(u32) -> Expected) {
+        let start = self.buffer.len();
+        write::command(&mut self.buffer, words);
+        self.queue.push_back(expected((self.buffer.len() - start) as u32));
     }
 
     /// What a process that lives on may still hold of this connection, once it is lost: something
@@ -373,7 +386,7 @@ impl Connection {
     pub fn tickets_mut(&mut self) -> impl Iterator<Item = &mut Ticket> {
         self.queue.iter_mut().filter_map(|expected| match expected {
             Expected::Request(ticket) => Some(ticket),
-            Expected::Asking | Expected::Abandoned { .. } => None,
+            Expected::Asking | Expected::Abandoned { .. } | Expected::Question { .. } => None,
         })
     }
 
@@ -420,7 +433,7 @@ impl Connection {
                     continue;
                 }
                 Expected::Request(ticket) => whole >= self.sent && pick(ticket),
-                Expected::Abandoned { .. } => false,
+                Expected::Abandoned { .. } | Expected::Question { .. } => false,
             };
             if chosen && let Some(Expected::Request(ticket)) = self.queue.remove(at) {
                 taken.push((ticket, self.buffer[start..end].to_vec()));
@@ -487,7 +500,7 @@ impl Expected {
         match self {
             Expected::Request(ticket) => ticket.len as usize,
             Expected::Asking => ASKING.len(),
-            Expected::Abandoned { len } => *len as usize,
+            Expected::Abandoned { len } | Expected::Question { len, .. } => *len as usize,
         }
     }
 }

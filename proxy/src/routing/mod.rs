@@ -1,11 +1,13 @@
 //! Where a command goes and what its answer means: pure functions, no state.
 
+mod doubt;
 mod merge;
 mod outcome;
 mod plan;
 mod split;
 mod verdict;
 
+pub use doubt::{Question, agrees, question};
 pub use merge::{Merge, Surprise, merge, merge_of, number};
 pub use outcome::{Outcome, Rejection, outcome_of_error};
 pub use plan::{Plan, plan};

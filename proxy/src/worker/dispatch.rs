@@ -132,6 +132,7 @@ impl Worker {
         let connection = self.connections.try_remove(index as usize)?;
         self.outbox.push(Action::CloseNode { connection: index });
         self.forget_connection(index, &connection);
+        self.end_doubts(|doubt| doubt.connection == connection.serial);
         Some(connection)
     }
 

@@ -295,7 +295,8 @@ impl Worker {
     /// connection any more, it is closed.
     fn fence_abandoned(&mut self, index: u32, any: bool) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        if connection.tickets_mut().next().is_none() {
+        let asked = self.doubts.iter().any(|doubt| doubt.connection == connection.serial);
+        if !asked && connection.tickets_mut().next().is_none() {
             self.drop_connection(index, true);
         } else if any && let Some(left_behind) = connection.left_behind() {
             let pool = connection.pool;

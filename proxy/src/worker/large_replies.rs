@@ -40,7 +40,7 @@ impl Worker {
             return;
         }
         let asked = matches!(connection.head(), Some(Expected::Request(_)));
-        let pool = connection.pool;
+        let (pool, serial) = (connection.pool, connection.serial);
         let Some(ticket) = connection.tickets_mut().next().filter(|_| asked) else {
             return self.bad_node(index, "it sends a large reply that nobody asked for");
         };
@@ -49,6 +49,8 @@ impl Worker {
         let trial = std::mem::replace(&mut ticket.trial, Trial::No);
         self.cells.large_replies.add(1);
         let (client, sequence, slot) = (ticket.client, ticket.sequence, ticket.slot);
+        // What its node was asked is answered behind it, and it may have to wait for just that.
+        self.end_doubts(|doubt| doubt.connection == serial);
         let its_turn = match self.clients.find(client).and_then(|s| s.flow.as_mut()) {
             Some(flow) => flow.begin_large(sequence, index).ok(),
             None => None,

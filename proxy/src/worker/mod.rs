@@ -16,6 +16,7 @@
 mod clients;
 mod diary;
 mod dispatch;
+mod doubt;
 mod endings;
 mod gather;
 mod greeting;
@@ -55,6 +56,7 @@ use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::Topology;
 use diary::Diary;
+use doubt::Doubt;
 use health::Held;
 use leaving::Leaving;
 use lots::{Lot, Parking};
@@ -105,6 +107,8 @@ pub struct Worker {
     parking: Parking,
     /// When the map is wished for next, while requests wait for a node.
     wish_at: Moment,
+    /// Errors that a script may have made up, about which their nodes were asked.
+    doubts: Vec<Doubt>,
     /// Replies of nodes that were suspect.
     held: Vec<Held>,
     /// Bytes of those.
@@ -144,6 +148,7 @@ impl Worker {
             leaving: Leaving::default(),
             parking: Parking::default(),
             wish_at: Moment::default(),
+            doubts: Vec::new(),
             held: Vec::new(),
             held_bytes: 0,
             diary: Diary::default(),
@@ -250,6 +255,7 @@ impl Worker {
         self.close_finished();
         self.watch_health();
         self.write_diary();
+        self.end_overdue_doubts();
         let circuits = self.pools.iter().filter(|(_, node)| node.circuit_open.is_some()).count();
         self.cells.circuits_open.set(circuits as u64);
         for (index, node) in &self.pools {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::doubt::is_doubtful;
 use super::pool::Gate;
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
@@ -136,6 +137,11 @@ impl Worker {
             Some(Expected::Request(_)) if connection.replies == Replies::Hold => {
                 self.hold(index, kind, reply);
             }
+            Some(Expected::Request(ticket))
+                if kind == Kind::Error && is_doubtful(ticket, reply) =>
+            {
+                self.ask_back(index, reply);
+            }
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
             Some(Expected::Asking) => {
                 connection.pop();
@@ -146,6 +152,7 @@ impl Worker {
                 self.cells.stale_replies_dropped.add(1);
                 self.after_extra(index);
             }
+            Some(&Expected::Question { about, .. }) => self.answered_back(index, about, reply),
             None => self.bad_node(index, "it sent a reply that nobody asked for"),
         }
     }
@@ -219,6 +226,7 @@ impl Worker {
         let large = (connection.stream == Stream::Flowing).then(|| connection.head_client());
         let waited = connection.stream == Stream::Waiting;
         self.forget_connection(index, &connection);
+        self.end_doubts(|doubt| doubt.connection == connection.serial);
         for (at, (ticket, frame, sent)) in connection.lose().requests.into_iter().enumerate() {
             if at == 0
                 && waited

@@ -14,23 +14,29 @@ const HOPS_MAX: u8 = 4;
 
 impl Worker {
     /// An error: the client's, or the beginning of another attempt.
-    pub(super) fn error_reply(
+    pub(super) fn error_reply(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, reply: &[u8]) {
+        let forgeable = ticket.forgeable;
+        let fate = outcome_of_error(text(reply), ticket.slot, forgeable, ticket.reads_only);
+        self.after_error(pool, ticket, frame, reply, &fate);
+    }
+
+    /// An error of which it is known what it says.
+    pub(super) fn after_error(
         &mut self,
         pool: u16,
         mut ticket: Ticket,
         frame: Vec<u8>,
         reply: &[u8],
+        fate: &Fate<'_>,
     ) {
-        let text = reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end();
-        let fate = outcome_of_error(text, ticket.slot, ticket.forgeable, ticket.reads_only);
         let target = match fate {
-            Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, &to),
+            Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, to),
             _ => None,
         };
         let tried =
             target == Some(pool) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX;
         let verdict = verdict(
-            &fate,
+            fate,
             Situation {
                 replayable: ticket.replayable,
                 forgeable: ticket.forgeable,
@@ -38,7 +44,7 @@ impl Worker {
                 target_tried: tried,
             },
         );
-        if let Fate::Rejected(rejection) = &fate {
+        if let Fate::Rejected(rejection) = fate {
             self.note_rejection(pool, rejection, target);
             self.count_resent(pool);
         }
@@ -59,7 +65,7 @@ impl Worker {
                 self.trial_back(ticket.trial, pool, ticket.slot, true);
             }
             Verdict::Follow { asking } => {
-                self.count_replay(&fate);
+                self.count_replay(fate);
                 self.divert(&mut ticket);
                 ticket.hops += 1;
                 ticket.previous = pool;
@@ -69,16 +75,16 @@ impl Worker {
                 }
             }
             Verdict::Park(Place::Slot) => {
-                self.count_replay(&fate);
+                self.count_replay(fate);
                 self.park_at_slot("the slot is on its way to another node", ticket, frame);
             }
             Verdict::Park(Place::Node) => {
-                self.count_replay(&fate);
-                self.shut_gate(pool, trouble(&fate));
+                self.count_replay(fate);
+                self.shut_gate(pool, trouble(fate));
                 self.park_at_node(pool, ticket, frame);
             }
             Verdict::Resend => {
-                self.count_replay(&fate);
+                self.count_replay(fate);
                 self.dispatch(ticket, frame);
             }
             Verdict::GiveUp(_) => {
@@ -190,6 +196,11 @@ impl Worker {
         };
         counter.add(1);
     }
+}
+
+/// What an error says, without what makes it a reply.
+pub(super) fn text(reply: &[u8]) -> &[u8] {
+    reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end()
 }
 
 /// What a rejection says about the node, in words.

@@ -4,6 +4,7 @@
 mod admin;
 mod auth;
 mod bad_luck;
+mod doubt;
 mod drain;
 mod endpoints;
 mod events;

@@ -3,6 +3,7 @@
 mod bench;
 mod bounds;
 mod diary;
+mod doubt;
 mod failures;
 mod gather;
 mod health;

@@ -22,9 +22,11 @@ const RUNS: u64 = 2000;
 const STEPS: usize = 600;
 
 /// Runs beyond the first that have found a bug.
-const FOUND: [u64; 1] = [
+const FOUND: [u64; 2] = [
     // A retired connection on which only ASKING was left kept the one place for large requests.
     5094,
+    // A large reply waited for a script in doubt, and the answer about that came behind it.
+    980,
 ];
 
 #[test]

@@ -250,9 +250,13 @@ impl Cluster {
                 *asking = true;
                 return (None, "+OK\r\n".into());
             }
+            "EXISTS" => {
+                let error = self.rejection(port, asked, &words, rng);
+                return (None, error.map_or(":1\r\n".into(), |error| format!("-{error}\r\n")));
+            }
             _ => {}
         }
-        let op = words.iter().find_map(|word| op_of(word)).expect("a request has its number");
+        let op = words.iter().find_map(|word| op_of(word)).unwrap_or_else(|| panic!("{words:?}"));
         if let Some(error) = self.rejection(port, asked, &words, rng) {
             return (Some(op), format!("-{error}\r\n"));
         }
@@ -261,6 +265,12 @@ impl Cluster {
             return (Some(op), format!("-WRONGTYPE t{op}\r\n"));
         }
         self.execute(op, port);
+        if words[0] == "EVAL" && rng.u8(..) < 60 {
+            // No node here says these of one key; CLUSTERDOWN could come true before it is asked.
+            self.ops[op].failed = true;
+            let forged = if rng.bool() { "MASTERDOWN" } else { "TRYAGAIN" };
+            return (Some(op), format!("-{forged} t{op}\r\n"));
+        }
         let padding = words.iter().find_map(|w| w.strip_prefix(&format!("t{op}:")));
         match (words[0], padding.and_then(|len| len.parse::<usize>().ok())) {
             ("HGET", Some(len)) => {

@@ -194,7 +194,9 @@ impl World {
         let right = match text.as_bytes()[0] {
             b'$' => own(body),
             b'+' => own(&text[1..]),
-            b'-' if text.starts_with("-WRONGTYPE ") => own(&text[11..]) && asked.failed,
+            b'-' if asked.failed && op_of(text.split(' ').nth(1).unwrap_or_default()).is_some() => {
+                own(text.split_once(' ').map_or("", |(_, rest)| rest))
+            }
             b'-' if text.starts_with("-CROSSSLOT") => asked.kind == Kind::CrossSlot,
             b'-' if text.starts_with("-UNKNOWNRESULT sent") => {
                 matches!(asked.kind, Kind::Write | Kind::Script) && asked.handed

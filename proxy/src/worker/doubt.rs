@@ -1,0 +1,123 @@
+//! Errors that a script may have made up: their node is asked whether it means them
+//! (failure-masking contract, §2, the trap), on the same connection, right behind the request.
+//!
+//! If it does, the request was refused before it was executed, and goes the way of all that are.
+//! If not, or if it cannot be asked to the end, the error is the client's, unchanged. The request
+//! was answered in any case: it is never taken for lost. Until it is settled, its client sends
+//! nothing further to its slot.
+//!
+//! A connection that was suspect may end in half a request, so that nothing can be asked on it:
+//! what was said there is the client's once the node is confirmed.
+
+use super::Worker;
+use super::pool::Gate;
+use super::rejections::text;
+use crate::command::{key_positions, resolve};
+use crate::metrics::Outcome;
+use crate::node::{Expected, Ticket, Trial};
+use crate::resp::Args;
+use crate::resp::request::{Frame, Scanner};
+use crate::routing::{Question, agrees, outcome_of_error, question};
+
+/// An error about which its node was asked. There are at most as many as requests under way.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    /// The serial number of the connection that the question is on.
+    pub(super) connection: u64,
+    pool: u16,
+    ticket: Ticket,
+    frame: Vec<u8>,
+    question: Question,
+    /// The request has more than one key.
+    several: bool,
+    reply: Vec<u8>,
+}
+
+/// Whether the node has to be asked about this error.
+#[cold]
+pub(super) fn is_doubtful(ticket: &Ticket, reply: &[u8]) -> bool {
+    ticket.forgeable && !ticket.reads_only && question(text(reply), ticket.slot).is_some()
+}
+
+impl Worker {
+    /// A doubtful error was read from this connection, for the request at its head.
+    pub(super) fn ask_back(&mut self, index: u32, reply: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let frame = connection.head_frame().to_vec();
+        let Some(Expected::Request(mut ticket)) = connection.pop() else { return };
+        let Some(question) = question(text(reply), ticket.slot) else { return };
+        let about = ticket.arrival;
+        let ask = |len| Expected::Question { about, len };
+        let mut several = false;
+        match question {
+            Question::Ping => connection.push_own(&[b"PING"], ask),
+            Question::ClusterInfo => connection.push_own(&[b"CLUSTER", b"INFO"], ask),
+            Question::Exists => {
+                let mut spans = Vec::new();
+                let limits = &self.settings.limits;
+                let mut words: Vec<&[u8]> = vec![b"EXISTS"];
+                if let Frame::Request { .. } = Scanner::default().scan(&frame, limits, &mut spans) {
+                    let args = Args::new(&frame, &spans);
+                    if let Ok(row) = resolve(&args) {
+                        key_positions(row, &args, |at| words.extend(args.get(at)));
+                    }
+                }
+                several = words.len() > 2;
+                connection.push_own(&[b"ASKING"], |_| Expected::Asking);
+                connection.push_own(&words, ask);
+            }
+        }
+        let (pool, connection) = (connection.pool, connection.serial);
+        self.divert(&mut ticket);
+        let reply = reply.to_vec();
+        self.doubts.push(Doubt { connection, pool, ticket, frame, question, several, reply });
+        self.touch(index);
+    }
+
+    /// The answer to a question about the request with this number.
+    pub(super) fn answered_back(&mut self, index: u32, about: u64, answer: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        connection.pop();
+        match self.doubts.iter().position(|doubt| doubt.ticket.arrival == about) {
+            None => self.cells.stale_replies_dropped.add(1),
+            Some(at) => {
+                let doubt = self.doubts.swap_remove(at);
+                let (said, slot) = (text(&doubt.reply), doubt.ticket.slot);
+                if agrees(doubt.question, said, answer, slot, doubt.several) {
+                    let fate = outcome_of_error(said, slot, false, false);
+                    self.after_error(doubt.pool, doubt.ticket, doubt.frame, &doubt.reply, &fate);
+                } else {
+                    self.error_reply(doubt.pool, doubt.ticket, doubt.frame, &doubt.reply);
+                }
+            }
+        }
+        self.after_extra(index);
+    }
+
+    /// These are not waited for any more: the errors stand as they were read.
+    pub(super) fn end_doubts(&mut self, which: impl Fn(&Doubt) -> bool) {
+        if self.doubts.is_empty() {
+            return;
+        }
+        let ended: Vec<Doubt> = self.doubts.extract_if(.., |doubt| which(doubt)).collect();
+        for Doubt { pool, ticket, reply, .. } in ended {
+            self.clients.settle(&ticket, &reply, Outcome::ServerError, self.now);
+            // It says nothing of the node as it is now: another one will try.
+            if ticket.trial == Trial::Slot || self.is_tried(pool) {
+                self.abandon_trial(pool, &ticket);
+            }
+        }
+    }
+
+    /// Whether one that waited for this node is to open its gate.
+    fn is_tried(&self, pool: u16) -> bool {
+        let node = self.pools.get(usize::from(pool));
+        node.is_some_and(|node| matches!(node.gate, Gate::Closed { trying: true, .. }))
+    }
+
+    /// Nobody waits for a node's answer beyond the deadline of the request.
+    pub(super) fn end_overdue_doubts(&mut self) {
+        let (now, deadline) = (self.now, self.settings.mask_deadline);
+        self.end_doubts(|doubt| doubt.ticket.received + deadline <= now);
+    }
+}
