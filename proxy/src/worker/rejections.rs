@@ -1,12 +1,13 @@
 //! What an error of a node means for its request: the client's reply, or another attempt.
 
 use super::diary::What;
-use super::{WishReason, Worker};
+use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
 use crate::node::{Ticket, Trial};
 use crate::routing::{
     Outcome as Fate, Place, Rejection, Situation, Verdict, outcome_of_error, verdict,
 };
+use crate::slot::Slot;
 use crate::topology::Redirect;
 
 /// A request is sent around at most so often before it waits.
@@ -30,7 +31,10 @@ impl Worker {
         fate: &Fate<'_>,
     ) {
         let target = match fate {
-            Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => self.target(pool, to),
+            Fate::Rejected(Rejection::Moved(to)) => {
+                self.newer_owner(pool, to.slot).or_else(|| self.target(pool, to))
+            }
+            Fate::Rejected(Rejection::Ask(to)) => self.target(pool, to),
             _ => None,
         };
         let tried =
@@ -98,6 +102,15 @@ impl Worker {
         }
     }
 
+    /// The owner of a slot by the map, if the node that says MOVED was left behind: what it names
+    /// may be an owner of long ago, and in a partition one that still takes writes.
+    fn newer_owner(&self, answered_by: u16, slot: Slot) -> Option<u16> {
+        let node = self.pools.get(usize::from(answered_by))?;
+        let owner = self.routes[slot.index()];
+        let is_newer = owner != NO_POOL && owner != answered_by;
+        (is_newer && self.topology.is_behind(&node.id, slot)).then_some(owner)
+    }
+
     /// The pool of the node that a redirect names, if a view of a known node lists it.
     fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
         let from = &self.pools.get(usize::from(answered_by))?.endpoint;
@@ -119,7 +132,6 @@ impl Worker {
                 match target {
                     Some(target) if self.routes[to.slot.index()] == target => {}
                     Some(target) => {
-                        // Of a node that was left behind it may be an owner of long ago.
                         if !node.is_some_and(|node| self.topology.is_behind(&node.id, to.slot)) {
                             self.routes[to.slot.index()] = target;
                             self.divert_in_flight(|slot| slot == to.slot);

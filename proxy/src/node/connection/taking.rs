@@ -1,0 +1,95 @@
+//! Requests leave a connection otherwise than by a reply.
+
+use super::{Connection, Expected, Lost};
+use crate::node::Ticket;
+
+impl Connection {
+    /// Takes back the requests of which the last byte was not handed over, with their bytes.
+    /// Nothing may be written on the connection after this: it may end in half a request.
+    pub fn take_unsent(&mut self) -> Vec<(Ticket, Vec<u8>)> {
+        let mut taken = Vec::new();
+        let mut end = self.buffer.len();
+        while let Some(last) = self.queue.back()
+            && end > self.sent
+        {
+            let start = end - last.len();
+            if let Some(Expected::Request(ticket)) = self.queue.pop_back() {
+                taken.push((ticket, self.buffer[start..end].to_vec()));
+            }
+            end = start;
+        }
+        self.buffer.truncate(self.sent);
+        taken.reverse();
+        taken
+    }
+
+    /// Takes back the requests that `pick` chooses, with their bytes, if not even the first byte
+    /// was handed over. The connection stays in use.
+    pub fn call_back(&mut self, pick: impl Fn(&Ticket) -> bool) -> Vec<(Ticket, Vec<u8>)> {
+        let mut taken = Vec::new();
+        let mut start = self.answered;
+        let mut at = 0;
+        // Where the `ASKING` of the request at hand begins: the two go together.
+        let mut asking = None;
+        while let Some(expected) = self.queue.get(at) {
+            let end = start + expected.len();
+            let whole = asking.unwrap_or(start);
+            let chosen = match expected {
+                Expected::Asking => {
+                    asking = Some(start);
+                    (start, at) = (end, at + 1);
+                    continue;
+                }
+                Expected::Request(ticket) => whole >= self.sent && pick(ticket),
+                Expected::Abandoned { .. } | Expected::Question { .. } => false,
+            };
+            if chosen && let Some(Expected::Request(ticket)) = self.queue.remove(at) {
+                taken.push((ticket, self.buffer[start..end].to_vec()));
+                if asking.is_some() {
+                    at -= 1;
+                    self.queue.remove(at);
+                }
+                self.buffer.drain(whole..end);
+                start = whole;
+            } else {
+                (start, at) = (end, at + 1);
+            }
+            asking = None;
+        }
+        taken
+    }
+
+    /// Takes the requests that `pick` chooses out of the queue, with their bytes; their replies
+    /// are dropped if they come.
+    pub fn abandon(&mut self, pick: impl Fn(&Ticket) -> bool) -> Vec<(Ticket, Vec<u8>)> {
+        let mut taken = Vec::new();
+        let mut start = self.answered;
+        for expected in &mut self.queue {
+            let end = start + expected.len();
+            if let Expected::Request(ticket) = expected
+                && pick(ticket)
+            {
+                let abandoned = Expected::Abandoned { len: ticket.len };
+                if let Expected::Request(ticket) = std::mem::replace(expected, abandoned) {
+                    taken.push((ticket, self.buffer[start..end].to_vec()));
+                }
+            }
+            start = end;
+        }
+        taken
+    }
+
+    /// The connection is no more: what was on it, told apart by what was handed over.
+    pub fn lose(self) -> Lost {
+        let mut start = self.answered;
+        let mut requests = Vec::with_capacity(self.queue.len());
+        for expected in self.queue {
+            let end = start + expected.len();
+            if let Expected::Request(ticket) = expected {
+                requests.push((ticket, self.buffer[start..end].to_vec(), end <= self.sent));
+            }
+            start = end;
+        }
+        Lost { requests }
+    }
+}
