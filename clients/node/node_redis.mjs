@@ -1,8 +1,6 @@
 // node-redis against slotway: node_redis.mjs PORT. Ends with 0 if all of it holds.
 //
-// Up to node-redis 5, nothing is set. From 6 on, it speaks RESP3 unless it is told otherwise, and
-// takes no other answer; slotway speaks RESP2 for now, so it is told so, and what it says without
-// that is checked to be a plain error.
+// Nothing is set. Up to node-redis 5 that means RESP2, from 6 on RESP3.
 
 import * as five from "node-redis-5";
 import * as six from "node-redis-6";
@@ -93,18 +91,11 @@ async function subscriptionsAreRefused(r) {
   subscriber.destroy();
 }
 
-async function resp3IsAPlainError() {
-  // Without a strategy of the caller's, it tries again for ever and tells by its error event.
-  const client = six.createClient({ url, socket: { reconnectStrategy: false } });
-  client.on("error", () => {});
-  await fails(client.connect(), "NOPROTO");
-}
-
-for (const [title, module, settings] of [
-  ["node-redis 5", five, {}],
-  ["node-redis 6", six, { RESP: 2 }],
+for (const [title, module] of [
+  ["node-redis 5", five],
+  ["node-redis 6", six],
 ]) {
-  const client = module.createClient({ url, ...settings });
+  const client = module.createClient({ url });
   client.on("error", (error) => console.log(`${title}: ${error.message}`));
   await within(10, client.connect(), `${title}: to connect`);
   await hold(title, client, [
@@ -119,4 +110,3 @@ for (const [title, module, settings] of [
   ]);
   await client.close();
 }
-await hold("node-redis 6", null, [resp3IsAPlainError]);

@@ -1,8 +1,6 @@
 """redis-py against slotway: redis_py.py PORT. Ends with 0 if all of it holds.
 
-Up to redis-py 7, nothing is set. From 8 on, redis-py speaks RESP3 unless it is told otherwise, and
-takes no other answer; slotway speaks RESP2 for now, so it is told so, and what it says without
-that is checked to be a plain error.
+Nothing is set. Up to redis-py 7 that means RESP2, from 8 on RESP3.
 """
 
 import asyncio
@@ -12,8 +10,7 @@ import redis
 import redis.asyncio
 
 PORT = int(sys.argv[1])
-MAJOR = int(redis.__version__.split(".")[0])
-SETTINGS = {"port": PORT} | ({"protocol": 2} if MAJOR >= 8 else {})
+SETTINGS = {"port": PORT}
 
 
 def main():
@@ -35,8 +32,6 @@ def main():
     other_databases_are_refused()
     asyncio.run(the_asynchronous_client())
     print("ok: the_asynchronous_client")
-    if MAJOR >= 8:
-        resp3_is_a_plain_error()
 
 
 def values_of_all_types(r):
@@ -183,11 +178,6 @@ async def the_asynchronous_client():
         assert values == [str(n).encode() for n in range(100)]
         async with r.pipeline(transaction=False) as pipe:
             assert await pipe.set("py:async", "v").get("py:async").execute() == [True, b"v"]
-
-
-def resp3_is_a_plain_error():
-    fails(lambda: redis.Redis(port=PORT).ping(), "NOPROTO")
-    print("ok: resp3_is_a_plain_error")
 
 
 def fails(action, words, kind=redis.ResponseError):

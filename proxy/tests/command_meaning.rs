@@ -134,6 +134,7 @@ fn each_command_is_handled_as_the_first_issue_wants() {
         (Here(Local::Select), "SELECT 0|SELECT 1"),
         (Here(Local::Info), "INFO|INFO server clients"),
         (Here(Local::Hello), "HELLO|HELLO 3 AUTH u p"),
+        (Here(Local::Reset), "RESET"),
         (Here(Local::Auth), "AUTH p|AUTH u p"),
         (Here(Local::ClientId), "CLIENT ID"),
         (Here(Local::ClientSetname), "CLIENT SETNAME n"),
@@ -152,10 +153,7 @@ fn each_command_is_handled_as_the_first_issue_wants() {
             "XREAD BLOCK 0 STREAMS s $|XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
         ),
         (Refused(Reason::Blocks), "WAIT 0 0|WAITAOF 0 0 0"),
-        (
-            Refused(Reason::ChangesConnection),
-            "MULTI|EXEC|DISCARD|WATCH k|UNWATCH|RESET|MONITOR|ASKING",
-        ),
+        (Refused(Reason::ChangesConnection), "MULTI|EXEC|DISCARD|WATCH k|UNWATCH|MONITOR|ASKING"),
         (Refused(Reason::ChangesConnection), "SUBSCRIBE c|PSUBSCRIBE c|SSUBSCRIBE c|UNSUBSCRIBE"),
         (
             Refused(Reason::ChangesConnection),
@@ -216,7 +214,7 @@ fn only_these_are_answered_without_keys() {
     );
     assert_eq!(
         of(|handling| matches!(handling, Handling::Local(_))),
-        "auth client|getname client|id client|setinfo client|setname echo hello ping quit select \
+        "auth client|getname client|id client|setinfo client|setname echo hello ping quit reset select \
          info proxy|events proxy|explain proxy|help proxy|info proxy|topology"
     );
 }

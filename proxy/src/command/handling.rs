@@ -37,6 +37,8 @@ pub enum Local {
     Info,
     /// HELLO
     Hello,
+    /// RESET
+    Reset,
     /// AUTH
     Auth,
     /// CLIENT ID

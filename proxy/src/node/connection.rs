@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{ClientKey, Fenced, Handshake, HandshakeStep, Identity, Ticket};
+use super::{ClientKey, Fenced, Handshake, HandshakeStep, Identity, Mode, Ticket};
 use crate::resp::reply::Scanner;
 use crate::resp::write;
 use crate::time::Moment;
@@ -187,11 +187,17 @@ impl Connection {
         }
     }
 
-    /// The socket is open: say hello, and have what is left of `to_fence` killed.
-    pub fn greet(&mut self, credentials: Option<(&[u8], &[u8])>, to_fence: Vec<Fenced>) {
+    /// The socket is open: say hello, change to `mode`, and have what is left of `to_fence`
+    /// killed.
+    pub fn greet(
+        &mut self,
+        credentials: Option<(&[u8], &[u8])>,
+        mode: Mode,
+        to_fence: Vec<Fenced>,
+    ) {
         self.greeting.clear();
         self.greeting_sent = 0;
-        let handshake = Handshake::start(credentials, to_fence, &mut self.greeting);
+        let handshake = Handshake::start(credentials, mode, to_fence, &mut self.greeting);
         self.phase = Phase::Handshaking(handshake);
     }
 

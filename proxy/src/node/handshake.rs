@@ -5,6 +5,7 @@
 //! what is sent now. So what is left of the old connection is killed by its id first
 //! (failure-masking contract, §5).
 
+use super::Mode;
 use crate::resp::write;
 
 /// Who answered on this connection. Kept, because a later connection to the same process must
@@ -41,6 +42,10 @@ pub struct Fence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
     Auth,
+    /// Changes to the protocol of the clients.
+    Hello,
+    /// Changes to the database of the clients.
+    Select,
     ClientId,
     MyId,
     Info,
@@ -72,10 +77,12 @@ pub enum HandshakeStep {
 }
 
 impl Handshake {
-    /// Writes the questions to `out`, all at once, and waits for the answers. If the process that
-    /// answers holds connections of `to_fence`, it is told to kill them.
+    /// Writes the questions to `out`, all at once, and waits for the answers; the connection is
+    /// in `mode` then. If the process that answers holds connections of `to_fence`, it is told to
+    /// kill them.
     pub fn start(
         credentials: Option<(&[u8], &[u8])>,
+        mode: Mode,
         to_fence: Vec<Fenced>,
         out: &mut Vec<u8>,
     ) -> Handshake {
@@ -87,6 +94,15 @@ impl Handshake {
         }
         if credentials.is_some() {
             open.push_back(Question::Auth);
+        }
+        if mode.is_resp3() {
+            write::command(out, &[b"HELLO", b"3"]);
+            open.push_back(Question::Hello);
+        }
+        if mode.database() != 0 {
+            let database = mode.database().to_string();
+            write::command(out, &[b"SELECT", database.as_bytes()]);
+            open.push_back(Question::Select);
         }
         write::command(out, &[b"CLIENT", b"ID"]);
         open.push_back(Question::ClientId);
@@ -105,8 +121,8 @@ impl Handshake {
         !self.open.is_empty()
     }
 
-    /// Takes the reply to the next question: the raw bytes of one RESP2 value. What is to be
-    /// said then is appended to `out`.
+    /// Takes the reply to the next question: the raw bytes of one value. What is to be said then
+    /// is appended to `out`.
     pub fn reply(&mut self, raw: &[u8], out: &mut Vec<u8>) -> HandshakeStep {
         let Some(question) = self.open.pop_front() else {
             return HandshakeStep::Refused("it answers what nobody asked".into());
@@ -114,9 +130,10 @@ impl Handshake {
         if let Some(error) = raw.strip_prefix(b"-") {
             let error = String::from_utf8_lossy(error.trim_ascii_end()).into_owned();
             // Without permission for a question we do without its answer. What says that no
-            // request can succeed on this connection ends it.
+            // request can succeed on this connection, or that it is not in the mode of its
+            // clients, ends it.
             let code = error.split(' ').next().unwrap_or_default();
-            let fatal = question == Question::Auth
+            let fatal = matches!(question, Question::Auth | Question::Hello | Question::Select)
                 || matches!(code, "NOAUTH" | "DENIED" | "WRONGPASS")
                 || error.starts_with("ERR max number of clients");
             if fatal {
@@ -149,7 +166,7 @@ impl Handshake {
 
     fn learn(&mut self, question: Question, raw: &[u8]) {
         match question {
-            Question::Auth | Question::Kill => {}
+            Question::Auth | Question::Hello | Question::Select | Question::Kill => {}
             Question::ClientId => {
                 self.identity.client_id = raw
                     .strip_prefix(b":")
@@ -157,10 +174,10 @@ impl Handshake {
                     .and_then(|digits| digits.parse().ok());
             }
             Question::MyId => {
-                self.identity.node_id = bulk_text(raw).map(Into::into);
+                self.identity.node_id = text(raw).map(Into::into);
             }
             Question::Info => {
-                self.identity.run_id = bulk_text(raw).and_then(|info| {
+                self.identity.run_id = text(raw).and_then(|info| {
                     info.lines().find_map(|line| line.strip_prefix("run_id:")).map(Into::into)
                 });
             }
@@ -168,11 +185,15 @@ impl Handshake {
     }
 }
 
-/// The text of a bulk string reply, header and line end removed.
-fn bulk_text(raw: &[u8]) -> Option<&str> {
-    let raw = raw.strip_prefix(b"$")?;
+/// The text of a bulk string or, in RESP3, of a verbatim string: header and line end removed.
+fn text(raw: &[u8]) -> Option<&str> {
     let header = memchr::memchr(b'\n', raw)?;
     let body = raw.get(header + 1..raw.len().checked_sub(2)?)?;
+    let body = match raw.first()? {
+        b'$' => body,
+        b'=' => body.strip_prefix(b"txt:")?,
+        _ => return None,
+    };
     str::from_utf8(body).ok()
 }
 
@@ -183,7 +204,7 @@ mod tests {
     #[test]
     fn learns_who_answered() {
         let mut out = Vec::new();
-        let mut handshake = Handshake::start(None, vec![], &mut out);
+        let mut handshake = Handshake::start(None, Mode::BASE, vec![], &mut out);
         assert_eq!(
             out,
             b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n*2\r\n$7\r\nCLUSTER\r\n$4\r\nMYID\r\n\
@@ -201,13 +222,46 @@ mod tests {
 
     #[test]
     fn does_without_what_it_may_not_ask() {
-        let mut handshake = Handshake::start(Some((b"u", b"p")), vec![], &mut Vec::new());
+        let mut handshake =
+            Handshake::start(Some((b"u", b"p")), Mode::BASE, vec![], &mut Vec::new());
         let noperm = b"-NOPERM User u has no permissions to run the 'client|id' command\r\n";
         assert_eq!(handshake.reply(b"+OK\r\n", &mut Vec::new()), HandshakeStep::More);
         assert_eq!(handshake.reply(noperm, &mut Vec::new()), HandshakeStep::More);
         assert_eq!(handshake.reply(noperm, &mut Vec::new()), HandshakeStep::More);
         assert_eq!(handshake.reply(noperm, &mut Vec::new()), HandshakeStep::Ready);
         assert_eq!(handshake.identity, Identity::default());
+    }
+
+    #[test]
+    fn changes_to_the_mode_of_the_clients_and_understands_what_comes_then() {
+        let mode = Mode::BASE.with_resp3(true).with_database(11);
+        let mut out = Vec::new();
+        let mut handshake = Handshake::start(Some((b"", b"p")), mode, vec![], &mut out);
+        let begin = "*2\r\n$4\r\nAUTH\r\n$1\r\np\r\n*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n\
+                     *2\r\n$6\r\nSELECT\r\n$2\r\n11\r\n*2\r\n$6\r\nCLIENT\r\n";
+        assert!(String::from_utf8(out).unwrap().starts_with(begin));
+        for reply in ["+OK\r\n", "%1\r\n$5\r\nproto\r\n:3\r\n", "+OK\r\n", ":17\r\n"] {
+            assert_eq!(handshake.reply(reply.as_bytes(), &mut Vec::new()), HandshakeStep::More);
+        }
+        handshake.reply(b"$4\r\nabcd\r\n", &mut Vec::new());
+        let info = b"=27\r\ntxt:# Server\r\nrun_id:0123\r\n\r\n";
+        assert_eq!(handshake.reply(info, &mut Vec::new()), HandshakeStep::Ready);
+        assert_eq!(handshake.identity.client_id, Some(17));
+        assert_eq!(handshake.identity.node_id.as_deref(), Some("abcd"));
+        assert_eq!(handshake.identity.run_id.as_deref(), Some("0123"));
+    }
+
+    #[test]
+    fn a_node_that_does_not_change_to_the_mode_refuses() {
+        let mode = Mode::BASE.with_resp3(true).with_database(11);
+        for (replies, error) in [
+            (&["-ERR unknown command `HELLO`\r\n"][..], "ERR unknown command `HELLO`"),
+            (&["%0\r\n", "-ERR DB index is out of range\r\n"], "ERR DB index is out of range"),
+        ] {
+            let mut handshake = Handshake::start(None, mode, vec![], &mut Vec::new());
+            let steps = replies.iter().map(|r| handshake.reply(r.as_bytes(), &mut Vec::new()));
+            assert_eq!(steps.last(), Some(HandshakeStep::Refused(error.into())));
+        }
     }
 
     #[test]
@@ -218,11 +272,12 @@ mod tests {
             "DENIED Redis is running in protected mode",
             "NOAUTH Authentication required.",
         ] {
-            let mut handshake = Handshake::start(None, vec![], &mut Vec::new());
+            let mut handshake = Handshake::start(None, Mode::BASE, vec![], &mut Vec::new());
             let step = handshake.reply(format!("-{error}\r\n").as_bytes(), &mut Vec::new());
             assert_eq!(step, HandshakeStep::Refused(error.into()));
         }
-        let mut handshake = Handshake::start(Some((b"", b"p")), vec![], &mut Vec::new());
+        let mut handshake =
+            Handshake::start(Some((b"", b"p")), Mode::BASE, vec![], &mut Vec::new());
         let error = "ERR AUTH <password> called without any password configured";
         let step = handshake.reply(format!("-{error}\r\n").as_bytes(), &mut Vec::new());
         assert_eq!(step, HandshakeStep::Refused(error.into()));
@@ -233,7 +288,7 @@ mod tests {
         let fenced = |client_id, run_id: &str| Fenced { client_id, run_id: run_id.into() };
         let to_fence = vec![fenced(7, "before"), fenced(8, "now"), fenced(9, "now")];
         let mut out = Vec::new();
-        let mut handshake = Handshake::start(None, to_fence, &mut out);
+        let mut handshake = Handshake::start(None, Mode::BASE, to_fence, &mut out);
         out.clear();
         assert_eq!(handshake.reply(b":17\r\n", &mut out), HandshakeStep::More);
         assert_eq!(handshake.reply(b"$4\r\nabcd\r\n", &mut out), HandshakeStep::More);

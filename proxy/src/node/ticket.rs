@@ -1,5 +1,6 @@
 //! What slotway knows of a request while a node, or the parking lot, has it.
 
+use super::Mode;
 use crate::command::CommandId;
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -38,9 +39,12 @@ pub struct Ticket {
     pub slot: Option<Slot>,
     /// Which command it is, for metrics.
     pub command: CommandId,
-    /// The node that it is for and for no other (a pool's index), if it is no matter of slots.
+    /// Its client's protocol and database: it goes out on connections in this mode only.
+    pub mode: Mode,
+    /// The node that it is for and for no other (its base pool's index), if it is no matter of
+    /// slots.
     pub pinned: u16,
-    /// The node before the one that has it now (a pool's index), once it was redirected.
+    /// The node before the one that has it now (its base pool's index), once it was redirected.
     pub previous: u16,
     /// Redirects followed since it last waited.
     pub hops: u8,
@@ -68,7 +72,7 @@ pub struct Ticket {
 impl Ticket {
     /// A request that has just been read: no write, no slot, nothing tried yet.
     #[inline]
-    pub fn new(client: ClientKey, command: CommandId, received: Moment) -> Ticket {
+    pub fn new(client: ClientKey, mode: Mode, command: CommandId, received: Moment) -> Ticket {
         Ticket {
             client,
             sequence: 0,
@@ -78,6 +82,7 @@ impl Ticket {
             received,
             slot: None,
             command,
+            mode,
             pinned: u16::MAX,
             previous: u16::MAX,
             hops: 0,
@@ -102,4 +107,14 @@ pub enum Trial {
     Node,
     /// It tries for those that wait for its slot.
     Slot,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_small() {
+        assert!(size_of::<Ticket>() <= 56, "{} bytes", size_of::<Ticket>());
+    }
 }

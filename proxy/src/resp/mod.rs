@@ -9,3 +9,4 @@ pub mod request;
 pub mod write;
 
 pub use args::{Args, Span};
+pub use number::canonical as canonical_integer;

@@ -35,7 +35,7 @@ pub(super) fn short_line(buf: &[u8], at: usize) -> Option<(u32, usize)> {
 
 /// The number that `text` is, if it is what `string2ll` of the servers takes: digits without a
 /// leading zero or plus sign, a minus sign only before a number that is not zero, within `i64`.
-pub(super) fn canonical(text: &[u8]) -> Option<i64> {
+pub fn canonical(text: &[u8]) -> Option<i64> {
     if text == b"0" {
         return Some(0);
     }

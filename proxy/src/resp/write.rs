@@ -46,14 +46,30 @@ pub fn null(out: &mut Vec<u8>) {
     out.extend_from_slice(b"_\r\n");
 }
 
+/// `=length`, `txt:` and the text in RESP3, [`bulk`] in RESP2: text for a person.
+pub fn verbatim(out: &mut Vec<u8>, resp3: bool, text: &str) {
+    if !resp3 {
+        return bulk(out, text);
+    }
+    out.push(b'=');
+    number(out, text.len() + 4);
+    out.extend_from_slice(b"txt:");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// `*length`: the caller appends that many values.
 pub fn array_header(out: &mut Vec<u8>, length: usize) {
     out.push(b'*');
     number(out, length);
 }
 
-/// `%pairs`, RESP3: the caller appends that many keys, each followed by its value.
-pub fn map_header(out: &mut Vec<u8>, pairs: usize) {
+/// `%pairs` in RESP3, `*` with twice as many in RESP2: the caller appends that many keys, each
+/// followed by its value.
+pub fn map_header(out: &mut Vec<u8>, resp3: bool, pairs: usize) {
+    if !resp3 {
+        return array_header(out, 2 * pairs);
+    }
     out.push(b'%');
     number(out, pairs);
 }
@@ -99,10 +115,14 @@ mod tests {
         null_array(&mut out);
         null(&mut out);
         array_header(&mut out, 0);
-        map_header(&mut out, 12);
+        map_header(&mut out, true, 12);
+        map_header(&mut out, false, 12);
+        verbatim(&mut out, true, "a\r\n");
+        verbatim(&mut out, false, "a");
         command(&mut out, &[b"GET", b"k"]);
         let expected = "before+OK\r\n-ERR no\r\n:-9223372036854775808\r\n$5\r\na\r\nb\0\r\n$0\r\n\r\n\
-             $-1\r\n*-1\r\n_\r\n*0\r\n%12\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+             $-1\r\n*-1\r\n_\r\n*0\r\n%12\r\n*24\r\n=7\r\ntxt:a\r\n\r\n$1\r\na\r\n\
+             *2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

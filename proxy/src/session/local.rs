@@ -2,7 +2,8 @@
 
 use super::{Facts, Session, info};
 use crate::command::Local;
-use crate::resp::{Args, write};
+use crate::node::Mode;
+use crate::resp::{Args, canonical_integer, write};
 
 /// What becomes of the client after an answer of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,12 @@ pub enum Answer {
     Close,
     /// Not one of ours with these arguments: it is refused as an unknown command.
     Unknown,
+}
+
+/// Whether this command may put its client into another mode. It is answered when all requests
+/// before it are, and its own reply is in the new mode.
+pub fn changes_mode(local: Local) -> bool {
+    matches!(local, Local::Hello | Local::Select | Local::Reset)
 }
 
 /// Answers a local command: appends exactly one reply to `out`, none if it returns
@@ -39,13 +46,19 @@ pub fn answer(
         Local::Select => return select(args, out),
         Local::Info => {
             let text = info::text(&facts(), args.iter().skip(1));
-            write::bulk(out, text.as_bytes());
+            write::verbatim(out, session.mode.is_resp3(), &text);
         }
         Local::Hello => return hello(args, session, facts, out),
+        Local::Reset => {
+            session.mode = Mode::BASE;
+            session.name = None;
+            write::simple(out, "RESET");
+        }
         Local::Auth => return auth(args, out),
         Local::ClientId => write::integer(out, session.id as i64),
         Local::ClientGetname => match &session.name {
             Some(name) => write::bulk(out, name),
+            None if session.mode.is_resp3() => write::null(out),
             None => write::null_bulk(out),
         },
         Local::ClientSetname => return set_name(args.get(2).unwrap_or_default(), session, out),
@@ -62,7 +75,7 @@ fn fail(out: &mut Vec<u8>, text: &str) -> Answer {
 }
 
 fn select(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
-    match parse_integer(args.get(1).unwrap_or_default()) {
+    match canonical_integer(args.get(1).unwrap_or_default()) {
         Some(0) => {
             write::simple(out, "OK");
             Answer::Served
@@ -147,9 +160,10 @@ fn hello(
     facts: impl FnOnce() -> Facts,
     out: &mut Vec<u8>,
 ) -> Answer {
+    let mut mode = session.mode;
     if let Some(version) = args.get(1) {
-        match parse_integer(version) {
-            Some(2) => {}
+        match canonical_integer(version) {
+            Some(version @ (2 | 3)) => mode = mode.with_resp3(version == 3),
             Some(_) => return fail(out, "NOPROTO unsupported protocol version"),
             None => {
                 return fail(out, "ERR Protocol version is not an integer or out of range");
@@ -184,8 +198,9 @@ fn hello(
             return Answer::Failed;
         }
     }
+    session.mode = mode;
     let facts = facts();
-    write::array_header(out, 14);
+    write::map_header(out, mode.is_resp3(), 7);
     for (field, value) in [
         ("server", "redis"),
         ("version", facts.server_version.as_str()),
@@ -196,7 +211,7 @@ fn hello(
         write::bulk(out, value.as_bytes());
         if field == "version" {
             write::bulk(out, b"proto");
-            write::integer(out, 2);
+            write::integer(out, if mode.is_resp3() { 3 } else { 2 });
             write::bulk(out, b"id");
             write::integer(out, session.id as i64);
         }
@@ -204,10 +219,6 @@ fn hello(
     write::bulk(out, b"modules");
     write::array_header(out, 0);
     Answer::Served
-}
-
-fn parse_integer(digits: &[u8]) -> Option<i64> {
-    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -277,10 +288,12 @@ mod tests {
                 Failed,
                 "-ERR Unrecognized option 'X'\r\n",
             ),
-            (Local::Hello, &["HELLO", "3"], Failed, "-NOPROTO unsupported protocol version\r\n"),
+            (Local::Hello, &["HELLO", "4"], Failed, "-NOPROTO unsupported protocol version\r\n"),
+            (Local::Reset, &["RESET"], Served, "+RESET\r\n"),
+            (Local::ClientGetname, &["CLIENT", "GETNAME"], Served, "$-1\r\n"),
             (
                 Local::Hello,
-                &["HELLO", "x"],
+                &["HELLO", "03"],
                 Failed,
                 "-ERR Protocol version is not an integer or out of range\r\n",
             ),
@@ -317,11 +330,33 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_in_the_protocol_that_hello_chose() {
+        let mut session = Session::new(0, 42, 16);
+        for (local, words, reply) in [
+            (Local::Hello, &["HELLO", "3"][..], "%7\r\n"),
+            (Local::Hello, &["HELLO"], "%7\r\n"),
+            (Local::Info, &["INFO", "nosuch"], "=4\r\ntxt:\r\n"),
+            (Local::ClientGetname, &["CLIENT", "GETNAME"], "_\r\n"),
+            (Local::Reset, &["RESET"], "+RESET\r\n"),
+            (Local::Hello, &["HELLO"], "*14\r\n"),
+            (Local::Hello, &["HELLO", "3", "SETNAME", "me"], "%7\r\n"),
+            (Local::Hello, &["HELLO", "2"], "*14\r\n"),
+            (Local::Info, &["INFO", "nosuch"], "$0\r\n\r\n"),
+        ] {
+            let (answer, given) = ask(&mut session, local, words);
+            assert_eq!(answer, Answer::Served, "{words:?}");
+            assert!(given.starts_with(reply), "{words:?}: {given}");
+            let proto = if reply.starts_with('%') { ":3\r\n" } else { ":2\r\n" };
+            assert!(local != Local::Hello || given.contains(proto), "{words:?}: {given}");
+        }
+    }
+
+    #[test]
     fn a_refused_hello_changes_nothing() {
         let mut session = Session::new(0, 42, 16);
         let (answer, _) =
-            ask(&mut session, Local::Hello, &["HELLO", "2", "SETNAME", "me", "NONSENSE"]);
+            ask(&mut session, Local::Hello, &["HELLO", "3", "SETNAME", "me", "NONSENSE"]);
         assert_eq!(answer, Answer::Failed);
-        assert_eq!(session.name, None);
+        assert_eq!((session.name, session.mode), (None, Mode::BASE));
     }
 }

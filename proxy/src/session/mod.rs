@@ -8,5 +8,5 @@ mod state;
 
 pub use flow::{Entry, Flow, Misplaced};
 pub use info::Facts;
-pub use local::{Answer, answer};
+pub use local::{Answer, answer, changes_mode};
 pub use state::{Away, ClientEnd, Closing, Session, Window};

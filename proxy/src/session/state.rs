@@ -2,6 +2,7 @@
 
 use super::Flow;
 use crate::metrics::WorkerCells;
+use crate::node::Mode;
 use crate::resp::request::Scanner;
 use crate::slot::Slot;
 
@@ -136,6 +137,8 @@ pub struct Session {
     pub closing: Closing,
     /// Why, once it is.
     pub end: ClientEnd,
+    /// The protocol and the database that it chose.
+    pub mode: Mode,
     /// What it called itself by `CLIENT SETNAME`.
     pub name: Option<Box<[u8]>>,
 }
@@ -158,6 +161,7 @@ impl Session {
             dirty: false,
             closing: Closing::No,
             end: ClientEnd::Left,
+            mode: Mode::BASE,
             name: None,
         }
     }

@@ -1,6 +1,7 @@
 //! The slow way of a request to a node: for all that cannot go straight, because its node has
 //! no connection yet, because it was rejected, lost or parked before, or because it is large.
 
+use super::modes::TOO_MANY_MODES;
 use super::pool::Gate;
 use super::{Action, NO_POOL, WishReason, Worker};
 use crate::node::{Connection, Kind, Phase, Ticket, Trial};
@@ -11,33 +12,41 @@ const LOST: &str = "the node's connection was lost";
 impl Worker {
     /// Routes a request from scratch and sends it, or lets it wait.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: Vec<u8>) {
-        let pool = self.pool_for(&ticket);
-        if ticket.pinned != NO_POOL && self.pools.get(usize::from(pool)).is_none_or(|n| !n.listed) {
+        let base = self.pool_for(&ticket);
+        if ticket.pinned != NO_POOL && self.pools.get(usize::from(base)).is_none_or(|n| !n.listed) {
             return self.give_up_waiting(&ticket, "its node has left the cluster");
         }
-        self.dispatch_for(pool, ticket, frame);
+        self.dispatch_for(base, ticket, frame, false);
     }
 
-    /// The node for a request, by its slot if it has one: `NO_POOL` if there is none.
+    /// The node (its base pool) for a request, by its slot if it has one: `NO_POOL` if there is
+    /// none.
     #[inline]
     pub(super) fn pool_for(&mut self, ticket: &Ticket) -> u16 {
         match ticket.slot {
             Some(slot) => self.routes[slot.index()],
             None if ticket.pinned != NO_POOL => ticket.pinned,
-            None => self.any_primary(),
+            None => self.any_primary(ticket.mode),
         }
     }
 
-    /// Sends a request to what [`Worker::pool_for`] has found, or lets it wait.
-    pub(super) fn dispatch_for(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>) {
-        if pool == NO_POOL {
+    /// Sends a request to the node with this base pool, in its own mode, or lets it wait.
+    pub(super) fn dispatch_for(&mut self, base: u16, ticket: Ticket, frame: Vec<u8>, asking: bool) {
+        if base == NO_POOL {
             self.outbox.wish(WishReason::NoOwner);
             return self.park_at_slot("no node is known to own the slot", ticket, frame);
         }
-        self.dispatch_to(pool, ticket, frame, false);
+        match self.in_mode(base, ticket.mode) {
+            Some(pool) => self.dispatch_to(pool, ticket, frame, asking),
+            None => {
+                self.abandon_trial(base, &ticket);
+                self.refuse_overloaded(&ticket, TOO_MANY_MODES);
+            }
+        }
     }
 
-    /// Sends a request to this node, with ASKING before it if so told, or lets it wait there.
+    /// Sends a request to the node of this pool, with ASKING before it if so told, or lets it wait
+    /// there.
     pub(super) fn dispatch_to(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, asking: bool) {
         if self.clients.has_earlier_away(&ticket) {
             self.abandon_trial(pool, &ticket);
@@ -149,9 +158,7 @@ impl Worker {
         }
         node.extra.retain(|&other| other != index);
         node.idle.retain(|&(other, _)| other != index);
-        if node.is_dead() {
-            self.pools.remove(pool);
-        }
+        self.remove_if_dead(connection.pool);
     }
 
     /// A request that was lost with its connection: again, or the truth about it.

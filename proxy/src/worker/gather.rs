@@ -327,7 +327,7 @@ impl Worker {
         let flow = session.flow.as_mut()?;
         let alone = flow.in_flight() == 0;
         let writes = is_write && parts.iter().flatten().any(|slot| flow.writes.contains(slot));
-        let client = ClientKey { index, generation: session.generation };
+        let (client, mode) = (ClientKey { index, generation: session.generation }, session.mode);
         let is_large = len > self.settings.large_request;
         if is_large {
             self.large_reads.finished(client); // it is here: nothing of it is waited for
@@ -351,7 +351,7 @@ impl Worker {
             replayable: command::repeatable(row, class, self.settings.retry_unknown),
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
-            ..Ticket::new(client, row.id, self.now)
+            ..Ticket::new(client, mode, row.id, self.now)
         };
         let gather = Gather {
             whole,
@@ -381,7 +381,7 @@ impl Worker {
             replayable: whole.replayable,
             reads_only: whole.reads_only,
             forgeable: whole.forgeable,
-            ..Ticket::new(whole.client, whole.command, whole.received)
+            ..Ticket::new(whole.client, whole.mode, whole.command, whole.received)
         };
         self.next_arrival += 1;
         if let Some(session) = self.clients.get(ticket.client.index) {

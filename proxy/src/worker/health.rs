@@ -109,14 +109,20 @@ impl Worker {
     /// The node is suspect: nothing more goes to it before it answers a greeting.
     fn suspect(&mut self, pool: u16) {
         self.cells.suspects.add(1);
-        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
-            node.unconfirmed = true;
-        }
-        self.outbox.wish(WishReason::ConnectionLost);
-        self.shut_gate(pool, "its node does not answer");
         if let Some(node) = self.pools.get(usize::from(pool)) {
             tracing::warn!(node = %node.endpoint, "the node does not answer; its requests wait");
         }
+        self.outbox.wish(WishReason::ConnectionLost);
+        for pool in self.pools_of_node(pool) {
+            self.suspect_in(pool);
+        }
+    }
+
+    fn suspect_in(&mut self, pool: u16) {
+        if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            node.unconfirmed = true;
+        }
+        self.shut_gate(pool, "its node does not answer");
         // Those that happen to owe nothing are as good as the silent ones: what would be sent on
         // them goes to the same process, and must not be believed before it is confirmed.
         let is_ready = |c: &Connection| matches!(c.phase, Phase::Ready);
@@ -226,6 +232,11 @@ impl Worker {
         }
     }
 
+    /// Whether replies from this pool's connections are held.
+    pub(super) fn has_held(&self, pool: u16) -> bool {
+        self.held.iter().any(|held| held.pool == pool)
+    }
+
     fn count_held(&mut self) {
         self.held_bytes = self.held.iter().map(|held| held.reply.len()).sum();
     }
@@ -269,8 +280,8 @@ impl Worker {
         };
         let suspects = self.suspects();
         for (index, pool) in suspects {
+            let moved = elsewhere(self.base_of(pool));
             let Some(connection) = self.suspect_at(index) else { continue };
-            let moved = elsewhere(pool);
             let abandoned = connection.abandon(|ticket| moved(ticket, &routes));
             self.fence_abandoned(index, !abandoned.is_empty());
             for (ticket, frame) in abandoned {

@@ -70,7 +70,7 @@ impl Worker {
         }
         if let Some(node) = self.pools.get(usize::from(pool))
             && node.shared == Some(index)
-            && node.extra.len() < self.settings.dedicated_max
+            && self.extras_free(pool) > 0
         {
             self.retire_shared(pool);
         }

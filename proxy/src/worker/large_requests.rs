@@ -158,7 +158,9 @@ impl Worker {
             let (ticket, frame) = self.unpark(parked);
             self.dispatch(ticket, frame);
         }
-        self.dial_for_large(pool);
+        for pool in self.pools_of_node(pool) {
+            self.dial_for_large(pool);
+        }
     }
 
     /// Opens connections for the large requests that wait, as many as there may be.
@@ -172,10 +174,21 @@ impl Worker {
         };
         let coming = node.extra.iter().filter(is_coming).count();
         let wanted = node.large_queue.len().saturating_sub(coming);
-        let free = self.settings.dedicated_max.saturating_sub(node.extra.len());
+        let mut free = self.extras_free(pool);
+        if wanted > 0 && free == 0 && self.close_idle_extra_of_twins(pool) {
+            free = 1;
+        }
         for _ in 0..wanted.min(free) {
             self.open(pool, Kind::Dedicated);
         }
+    }
+
+    /// Connections beside the shared ones are counted over all pools of a node: closes one that
+    /// has nothing to do in another pool. Returns whether there was one.
+    fn close_idle_extra_of_twins(&mut self, pool: u16) -> bool {
+        let mut others = self.pools_of_node(pool).into_iter().filter(|&other| other != pool);
+        let idle = others.find_map(|other| self.pools.get(usize::from(other))?.idle.first());
+        idle.copied().is_some_and(|(index, _)| self.close_connection(index).is_some())
     }
 
     /// Whether this connection carries one large request at a time.

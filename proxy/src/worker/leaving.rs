@@ -91,10 +91,10 @@ impl Worker {
             self.leaving.lot.absorb(lot);
         }
         let routes = &self.routes;
-        for (index, node) in &mut self.pools {
-            let moved = |ticket: &Ticket| {
-                ticket.slot.is_none_or(|slot| usize::from(routes[slot.index()]) != index)
-            };
+        for (_, node) in &mut self.pools {
+            let base = node.base;
+            let moved =
+                |ticket: &Ticket| ticket.slot.is_none_or(|slot| routes[slot.index()] != base);
             for lot in [&mut node.lot, &mut node.large_queue] {
                 self.leaving.lot.absorb(lot.take_out(moved));
             }

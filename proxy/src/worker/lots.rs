@@ -437,7 +437,7 @@ impl Worker {
             let Some(parked) = node.lot.pop() else { return };
             let (mut ticket, frame) = self.unpark(parked);
             let wanted = self.pool_for(&ticket);
-            if wanted == pool {
+            if wanted == self.base_of(pool) {
                 ticket.trial = Trial::Node;
                 if let Some(node) = self.pools.get_mut(usize::from(pool)) {
                     node.gate = Gate::Closed { next_try: now, trying: true };
@@ -446,7 +446,7 @@ impl Worker {
                 return self.dispatch_to(pool, ticket, frame, false);
             }
             // Its slot has another owner by now, or it has no slot and may go to another node.
-            self.dispatch_for(wanted, ticket, frame);
+            self.dispatch_for(wanted, ticket, frame, false);
         }
     }
 

@@ -25,6 +25,7 @@ mod large_replies;
 mod large_requests;
 mod leaving;
 mod lots;
+mod modes;
 mod nodes;
 mod operator;
 mod outbox;
@@ -95,7 +96,7 @@ pub struct Worker {
     clients: Clients,
     connections: Slab<Connection>,
     pools: Slab<Pool>,
-    /// Slot → pool of its owner: the topology's primaries with what redirects have taught since.
+    /// Slot → base pool of its owner: the topology's primaries with what redirects have taught since.
     routes: Box<[u16; Slot::COUNT]>,
     topology: Arc<Topology>,
     /// Requests that wait for a slot; those that wait for a node are in its pool.
@@ -256,18 +257,31 @@ impl Worker {
         self.watch_health();
         self.write_diary();
         self.end_overdue_doubts();
-        let circuits = self.pools.iter().filter(|(_, node)| node.circuit_open.is_some()).count();
-        self.cells.circuits_open.set(circuits as u64);
-        for (index, node) in &self.pools {
-            let in_flight: usize = self
-                .connections
-                .iter()
-                .filter(|(_, connection)| usize::from(connection.pool) == index)
-                .map(|(_, connection)| connection.in_flight())
-                .sum();
-            node.cells.in_flight.set(in_flight as u64);
-            node.cells.circuits_open.set(u64::from(node.circuit_open.is_some()));
+        self.close_idle_twins();
+        self.show_nodes();
+    }
+
+    fn show_nodes(&self) {
+        let mut in_flight = vec![0; self.pools.capacity()];
+        for (_, connection) in &self.connections {
+            in_flight[usize::from(self.base_of(connection.pool))] += connection.in_flight();
         }
+        let mut circuits: Vec<u16> = Vec::new();
+        for (index, node) in &self.pools {
+            if usize::from(node.base) == index {
+                node.cells.in_flight.set(in_flight[index] as u64);
+            }
+            if node.circuit_open.is_some() && !circuits.contains(&node.base) {
+                circuits.push(node.base);
+            }
+        }
+        for (index, node) in &self.pools {
+            let is_open = circuits.contains(&node.base);
+            if usize::from(node.base) == index {
+                node.cells.circuits_open.set(u64::from(is_open));
+            }
+        }
+        self.cells.circuits_open.set(circuits.len() as u64);
     }
 
     /// Time has passed: tries again what waited, ends what waited too long.

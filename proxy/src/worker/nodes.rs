@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::doubt::is_doubtful;
-use super::pool::Gate;
+use super::pool::{Gate, Pool};
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
 use crate::node::{Expected, Fenced, Kind as Use, Phase, Replies, Stream, Ticket, Trial};
@@ -22,10 +22,11 @@ impl Worker {
         let credentials = (self.around.credentials)();
         let credentials = credentials.as_ref();
         connection.connected_since = now;
-        let to_fence = self.pools.get(usize::from(connection.pool)).map(|p| p.left_behind.clone());
+        let Some(node) = self.pools.get(usize::from(connection.pool)) else { return };
         connection.greet(
             credentials.map(|c| (c.user.as_bytes(), c.password.as_slice())),
-            to_fence.unwrap_or_default(),
+            node.mode,
+            node.left_behind.clone(),
         );
         self.touch(index);
     }
@@ -250,8 +251,14 @@ impl Worker {
     /// A connection was lost with requests that its process may still hold. Nothing that is sent
     /// to the node from now on may be executed before them: new connections have them killed in
     /// their greeting, the shared one, if it is open, in front of whatever is queued next, and the
-    /// others are not used again.
+    /// others are not used again. In all modes: a client may have changed to another one.
     pub(super) fn leave_behind(&mut self, pool: u16, lost: Fenced) {
+        for pool in self.pools_of_node(pool) {
+            self.leave_behind_in(pool, lost.clone());
+        }
+    }
+
+    fn leave_behind_in(&mut self, pool: u16, lost: Fenced) {
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         if node.left_behind.contains(&lost) {
             return;
@@ -327,8 +334,9 @@ impl Worker {
         }
     }
 
-    /// The pool of the node with this identity.
+    /// The base pool of the node with this identity.
     pub(super) fn pool_of(&self, id: &crate::topology::NodeId) -> Option<u16> {
-        self.pools.iter().find(|(_, node)| node.id == *id).map(|(index, _)| index as u16)
+        let is_it = |node: &Pool| node.id == *id && node.mode.is_base();
+        self.pools.iter().find(|(_, node)| is_it(node)).map(|(index, _)| index as u16)
     }
 }

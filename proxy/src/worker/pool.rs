@@ -1,5 +1,5 @@
-//! One node of the cluster as a worker knows it: its connections, whether requests may go to it
-//! now, and those that wait for it.
+//! One node of the cluster as the clients of one mode know it: its connections, whether requests
+//! may go to it now, and those that wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::diary::Story;
 use super::lots::Lot;
 use crate::metrics::NodeCells;
-use crate::node::{Backoff, Fenced};
+use crate::node::{Backoff, Fenced, Mode};
 use crate::time::Moment;
 use crate::topology::{Endpoint, NodeId};
 
@@ -25,10 +25,16 @@ pub(super) enum Gate {
     },
 }
 
-/// One node.
+/// One node, for clients in one mode.
 pub(super) struct Pool {
     /// Its identity in the cluster.
     pub(super) id: NodeId,
+    /// The mode of its connections.
+    pub(super) mode: Mode,
+    /// The pool of the same node for clients in the base mode: itself, or the one it is a twin of.
+    pub(super) base: u16,
+    /// Of a base pool: the pools of the same node in other modes. They go before it does.
+    pub(super) twins: Vec<(Mode, u16)>,
     /// Where to dial it.
     pub(super) endpoint: Endpoint,
     /// It is in the current topology.
@@ -74,9 +80,13 @@ pub(super) struct Pool {
 const LEFT_BEHIND_MAX: usize = 64;
 
 impl Pool {
-    pub(super) fn new(id: NodeId, endpoint: Endpoint, cells: Arc<NodeCells>) -> Pool {
+    /// The base pool of a node; `base` is its own index.
+    pub(super) fn new(id: NodeId, endpoint: Endpoint, cells: Arc<NodeCells>, base: u16) -> Pool {
         Pool {
             id,
+            mode: Mode::BASE,
+            base,
+            twins: Vec::new(),
             endpoint,
             listed: true,
             shared: None,
@@ -96,6 +106,23 @@ impl Pool {
             story: Story::default(),
             trouble: "",
         }
+    }
+
+    /// Another pool of the same node. Of what is known of the node it gets what it must mind.
+    pub(super) fn twin_of(node: &Pool, mode: Mode) -> Pool {
+        Pool {
+            mode,
+            listed: node.listed,
+            unconfirmed: node.unconfirmed,
+            left_behind: node.left_behind.clone(),
+            ..Pool::new(node.id, node.endpoint.clone(), Arc::clone(&node.cells), node.base)
+        }
+    }
+
+    /// The pool of the same node in this mode, if this is the base pool.
+    #[inline]
+    pub(super) fn twin(&self, mode: Mode) -> Option<u16> {
+        self.twins.iter().find(|(other, _)| *other == mode).map(|&(_, twin)| twin)
     }
 
     /// Requests may go to it without asking further.
@@ -133,11 +160,15 @@ impl Pool {
 
     /// Nothing holds it any more: no connection, nobody waits, the topology does not list it.
     pub(super) fn is_dead(&self) -> bool {
-        !self.listed
-            && self.shared.is_none()
-            && self.extra.is_empty()
+        !self.listed && self.shared.is_none() && self.is_unused_but_shared()
+    }
+
+    /// It has no connection but the shared one, no twins, and nobody waits.
+    pub(super) fn is_unused_but_shared(&self) -> bool {
+        self.extra.is_empty()
             && self.probe.is_none()
             && self.lot.is_empty()
             && self.large_queue.is_empty()
+            && self.twins.is_empty()
     }
 }

@@ -37,8 +37,9 @@ impl Worker {
             Fate::Rejected(Rejection::Ask(to)) => self.target(pool, to),
             _ => None,
         };
+        let base = self.base_of(pool);
         let tried =
-            target == Some(pool) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX;
+            target == Some(base) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX;
         let verdict = verdict(
             fate,
             Situation {
@@ -72,9 +73,9 @@ impl Worker {
                 self.count_replay(fate);
                 self.divert(&mut ticket);
                 ticket.hops += 1;
-                ticket.previous = pool;
+                ticket.previous = base;
                 match target {
-                    Some(target) => self.dispatch_to(target, ticket, frame, asking),
+                    Some(target) => self.dispatch_for(target, ticket, frame, asking),
                     None => self.dispatch(ticket, frame),
                 }
             }
@@ -107,11 +108,11 @@ impl Worker {
     fn newer_owner(&self, answered_by: u16, slot: Slot) -> Option<u16> {
         let node = self.pools.get(usize::from(answered_by))?;
         let owner = self.routes[slot.index()];
-        let is_newer = owner != NO_POOL && owner != answered_by;
+        let is_newer = owner != NO_POOL && owner != self.base_of(answered_by);
         (is_newer && self.topology.is_behind(&node.id, slot)).then_some(owner)
     }
 
-    /// The pool of the node that a redirect names, if a view of a known node lists it.
+    /// The base pool of the node that a redirect names, if a view of a known node lists it.
     fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
         let from = &self.pools.get(usize::from(answered_by))?.endpoint;
         let node = redirect.node(&self.topology, from)?;

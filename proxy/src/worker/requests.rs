@@ -4,7 +4,7 @@ use super::pool::Pool;
 use super::{NO_POOL, Worker};
 use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
-use crate::node::{ClientKey, Phase, Ticket};
+use crate::node::{ClientKey, Mode, Phase, Ticket};
 use crate::resp::request::{Frame, canonical_inline};
 use crate::resp::{Args, write};
 use crate::routing::{Plan, plan};
@@ -137,7 +137,7 @@ impl Worker {
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
             strict,
-            ..Ticket::new(client, row.id, self.now)
+            ..Ticket::new(client, session.mode, row.id, self.now)
         };
         self.next_arrival += 1;
         session.in_flight_bytes += len;
@@ -152,7 +152,10 @@ impl Worker {
     /// Sends a request or a part of one: straight to its node if that is there.
     #[inline]
     pub(super) fn send(&mut self, ticket: Ticket, frame: &[u8]) {
-        let pool = self.pool_for(&ticket);
+        let mut pool = self.pool_for(&ticket);
+        if !ticket.mode.is_base() {
+            pool = self.in_mode(pool, ticket.mode).unwrap_or(NO_POOL);
+        }
         if let Some(pool) = self.pools.get_mut(usize::from(pool))
             && pool.is_open()
             && let Some(shared) = pool.shared
@@ -190,6 +193,11 @@ impl Worker {
     ) -> Step {
         let mut reply = Vec::new();
         let Some(session) = self.clients.get(index) else { return Step::Taken };
+        if session::changes_mode(local) && session.in_flight() > 0 {
+            // On other connections later requests would overtake earlier ones.
+            session.blocked = true;
+            return Step::Later;
+        }
         let facts = &self.around.facts;
         let answer = match local {
             command::Local::Proxy => self.operator(row, args, &mut reply),
@@ -227,10 +235,14 @@ impl Worker {
 
     /// A primary for a request without keys: the one of a random slot, so that large shards get
     /// more; if it is away, one that is there.
-    pub(super) fn any_primary(&mut self) -> u16 {
+    pub(super) fn any_primary(&mut self, mode: Mode) -> u16 {
         let start = ((self.around.random)() * Slot::COUNT as f64) as usize;
         let chosen = self.routes.get(start).copied().unwrap_or(NO_POOL);
-        let is_open = |&pool: &u16| self.pools.get(usize::from(pool)).is_some_and(Pool::is_open);
+        let is_open = |&base: &u16| {
+            let node = self.pools.get(usize::from(base));
+            let twin = node.and_then(|node| node.twin(mode));
+            twin.map_or(node, |twin| self.pools.get(usize::from(twin))).is_some_and(Pool::is_open)
+        };
         if is_open(&chosen) {
             return chosen;
         }

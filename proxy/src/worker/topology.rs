@@ -21,18 +21,21 @@ impl Worker {
         let mut moved_away = Vec::new();
         for (_, node) in topology.nodes() {
             match self.pool_of(&node.id) {
-                Some(index) => {
-                    let Some(pool) = self.pools.get_mut(usize::from(index)) else { continue };
-                    pool.listed = true;
-                    if pool.endpoint != node.endpoint {
-                        pool.endpoint = node.endpoint.clone();
-                        moved_away.push(index);
+                Some(base) => {
+                    for index in self.pools_of_node(base) {
+                        let Some(pool) = self.pools.get_mut(usize::from(index)) else { continue };
+                        pool.listed = true;
+                        if pool.endpoint != node.endpoint {
+                            pool.endpoint = node.endpoint.clone();
+                            moved_away.push(index);
+                        }
                     }
                 }
                 // Tickets and tables name pools by 16 bits; a cluster has at most 1,000 nodes.
                 None if self.pools.len() < usize::from(NO_POOL) => {
                     let cells = (self.around.node_cells)(&node.endpoint.to_string());
-                    self.pools.insert(Pool::new(node.id, node.endpoint.clone(), cells));
+                    let base = self.pools.vacant_key() as u16;
+                    self.pools.insert(Pool::new(node.id, node.endpoint.clone(), cells, base));
                 }
                 None => {}
             }
@@ -43,6 +46,7 @@ impl Worker {
         for index in gone.chain(moved_away).collect::<Vec<_>>() {
             self.leave_node(index);
         }
+        self.remove_dead_pools();
         self.abandon_superseded();
         self.reroute_parked();
         self.end_waits();
@@ -83,13 +87,9 @@ impl Worker {
         if let Some(pool) = self.pools.get_mut(usize::from(index)) {
             let (lot, large) =
                 (std::mem::take(&mut pool.lot), std::mem::take(&mut pool.large_queue));
-            let dead = pool.is_dead();
             self.release(lot);
             self.release(large);
             self.end_waits();
-            if dead {
-                self.pools.try_remove(usize::from(index));
-            }
         }
     }
 

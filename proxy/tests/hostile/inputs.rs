@@ -121,7 +121,8 @@ fn what_would_alter_or_stop_a_shared_connection_is_refused() {
         innocents.next_hundred(&format!("{words:?}"));
     }
     for (words, expected) in [
-        (&["HELLO", "3"][..], "-NOPROTO unsupported protocol version\r\n"),
+        (&["HELLO", "4"][..], "-NOPROTO unsupported protocol version\r\n"),
+        (&["RESET"], "+RESET\r\n"),
         (&["AUTH", "a", "b"], "-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
         (&["CLIENT", "SETNAME", "x"], "+OK\r\n"),
         (&["CLIENT", "SETINFO", "LIB-NAME", "x"], "+OK\r\n"),
@@ -138,7 +139,7 @@ fn what_would_alter_or_stop_a_shared_connection_is_refused() {
 
 fn refused(key: &str) -> Vec<Vec<&str>> {
     let fixed = "SUBSCRIBE c|PSUBSCRIBE c*|SSUBSCRIBE c|UNSUBSCRIBE|PUNSUBSCRIBE|SUNSUBSCRIBE|\
-        MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|SELECT 1|RESET|CLIENT REPLY OFF|CLIENT REPLY SKIP|\
+        MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|SELECT 1|CLIENT REPLY OFF|CLIENT REPLY SKIP|\
         CLIENT TRACKING ON|CLIENT CACHING YES|CLIENT NO-EVICT on|CLIENT NO-TOUCH on|\
         CLIENT PAUSE 10000|CLIENT KILL TYPE normal|READONLY|READWRITE|ASKING|MULTI|EXEC|DISCARD|\
         UNWATCH|WAIT 1 0|WAITAOF 1 0 0|SHUTDOWN NOSAVE|DEBUG SLEEP 1|DEBUG SEGFAULT|\

@@ -30,6 +30,6 @@ pub(super) const ROWS: &[Row] = &[
     row("hello",                -1, FAST | NOSCRIPT | LOADING | STALE | NO_AUTH | ALLOW_BUSY, NO_KEY, N, local(Local::Hello)),
     row("ping",                 -1, FAST,                                                     NO_KEY, R, local(Local::Ping)),
     row("quit",                 -1, FAST | NOSCRIPT | LOADING | STALE | NO_AUTH | ALLOW_BUSY, NO_KEY, N, local(Local::Quit)),
-    row("reset",                 1, FAST | NOSCRIPT | LOADING | STALE | NO_AUTH | ALLOW_BUSY, NO_KEY, N, CONNECTION),
+    row("reset",                 1, FAST | NOSCRIPT | LOADING | STALE | NO_AUTH | ALLOW_BUSY, NO_KEY, N, local(Local::Reset)),
     row("select",                2, FAST | LOADING | STALE | ALLOW_BUSY,                      NO_KEY, N, local(Local::Select)),
 ];

@@ -10,7 +10,7 @@ fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
         sequence,
         len: frame.len() as u32,
         arrival: u64::from(sequence),
-        ..Ticket::new(client, command, Moment::default())
+        ..Ticket::new(client, Mode::BASE, command, Moment::default())
     }
 }
 
@@ -91,7 +91,7 @@ fn requests_wait_for_the_handshake() {
     let mut connection = Connection::dialing(0, Kind::Shared, Moment::default());
     connection.push(ticket(1, b"four"), b"four");
     assert!(connection.output().is_empty());
-    connection.greet(None, Vec::new());
+    connection.greet(None, Mode::BASE, Vec::new());
     let greeting = connection.output().len();
     assert!(connection.output().starts_with(b"*2\r\n$6\r\nCLIENT"));
     connection.wrote(greeting, Moment::default());

@@ -21,6 +21,8 @@ pub(super) struct Wire {
     pub(super) port: u16,
     /// The driver has opened it.
     open: bool,
+    /// What its greeting chose: `HELLO 3`, `SELECT 1`.
+    pub(super) mode: Vec<String>,
     /// Bytes that are no whole request yet.
     input: Vec<u8>,
     /// Requests behind the handshake that nobody has answered, as words.
@@ -222,6 +224,12 @@ impl Bench {
         wires.map(|(&index, _)| index).collect()
     }
 
+    /// The connection of this node whose greeting chose exactly this.
+    pub(super) fn wire_in(&self, port: u16, mode: &[&str]) -> Option<u32> {
+        let wires = self.wires.iter().filter(|(_, wire)| wire.port == port);
+        wires.filter(|(_, wire)| wire.mode == mode).map(|(&index, _)| index).next()
+    }
+
     /// Answers the oldest request at this node: `reply` without the line end at the end.
     pub(super) fn answer(&mut self, port: u16, reply: &str) {
         let wire = self
@@ -389,6 +397,8 @@ impl Bench {
         for words in take_requests(&mut wire.input) {
             let reply = match words.as_str() {
                 "CLIENT ID" => Some(format!(":{index}\r\n")),
+                "HELLO 3" => Some("%1\r\n$5\r\nproto\r\n:3\r\n".to_owned()),
+                select if select.starts_with("SELECT ") => Some("+OK\r\n".to_owned()),
                 "CLUSTER MYID" => Some(format!("$40\r\n{}\r\n", node_id(port))),
                 kill if kill.starts_with("CLIENT KILL ID ") => {
                     self.killed.push(kill.to_owned());
@@ -397,6 +407,9 @@ impl Bench {
                 "INFO server" => Some("$12\r\nrun_id:abc\r\n\r\n".to_owned()),
                 _ => None,
             };
+            if words.starts_with("HELLO ") || words.starts_with("SELECT ") {
+                self.wires.get_mut(&index).unwrap().mode.push(words.clone());
+            }
             match reply {
                 Some(reply) => self.worker.node_bytes(index, reply.as_bytes(), self.now),
                 None => self.wires.get_mut(&index).unwrap().requests.push(words),

@@ -10,6 +10,7 @@ mod health;
 mod hostile;
 mod large;
 mod model;
+mod modes;
 mod operator;
 mod redirects;
 mod retry;

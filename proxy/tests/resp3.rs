@@ -1,0 +1,172 @@
+//! RESP3, and clients of both protocols side by side: what slotway says is what a server says to
+//! a direct connection, byte for byte.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use anyhow::{Result, ensure};
+use slotway::resp::reply::{Progress, Scanner};
+use testbed::{Cluster, Peer, Proxy};
+
+/// A cluster of one node, so that a direct connection sees every key, and slotway before it.
+struct Stage {
+    proxy: Proxy,
+    cluster: Cluster,
+}
+
+fn stage() -> Result<Arc<Stage>> {
+    static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
+    let mut shared = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(stage) = shared.upgrade() {
+        return Ok(stage);
+    }
+    let cluster = Cluster::builder().primaries(1).replicas(0).start()?;
+    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+    let stage = Arc::new(Stage { proxy, cluster });
+    *shared = Arc::downgrade(&stage);
+    Ok(stage)
+}
+
+impl Stage {
+    fn node(&self) -> Result<Peer> {
+        Peer::connect(&self.cluster.shard(0).primary()?.addr())
+    }
+}
+
+/// The reply to one request, as it came.
+fn ask(peer: &mut Peer, line: &str) -> Result<String> {
+    peer.send_command(&line.split(' ').collect::<Vec<_>>())?;
+    let (mut scanner, mut reply) = (Scanner::default(), Vec::new());
+    loop {
+        let byte = peer.read_exact(1)?;
+        reply.extend_from_slice(&byte);
+        match scanner.feed(&byte) {
+            Progress::Complete { .. } => return Ok(reply.escape_ascii().to_string()),
+            Progress::More => {}
+            Progress::Bad(why) => anyhow::bail!("{line}: {why}: {}", reply.escape_ascii()),
+        }
+    }
+}
+
+#[test]
+fn replies_are_the_nodes_own_in_both_protocols() -> Result<()> {
+    let stage = stage()?;
+    let mut writer = stage.proxy.peer()?;
+    for line in [
+        "HSET h a 1 b two",
+        "ZADD z 1.5 one 2 two",
+        "SADD s x",
+        "GEOADD g 13.361389 38.115556 Palermo",
+        "XADD x 1-1 f v",
+        "XGROUP CREATE x group 0",
+        "RPUSH l a b",
+        "SET k v",
+    ] {
+        let reply = ask(&mut writer, line)?;
+        ensure!(!reply.starts_with('-'), "{line}: {reply}");
+    }
+    let reads = [
+        ("HGETALL h", "%2"),
+        ("HGETALL nosuch", "%0"),
+        ("HRANDFIELD h 2 WITHVALUES", "*2"),
+        ("SMEMBERS s", "~1"),
+        ("ZRANGE z 0 -1 WITHSCORES", "*2"),
+        ("ZSCORE z one", ","),
+        ("ZSCORE z nosuch", "_"),
+        ("ZPOPMIN nosuch", "*0"),
+        ("GEOPOS g Palermo nosuch", "*2"),
+        ("XREAD STREAMS x 0", "%1"),
+        ("XREAD STREAMS x 9", "_"),
+        ("XINFO STREAM x", "%"),
+        ("XINFO GROUPS x", "*1"),
+        ("XRANGE x - +", "*1"),
+        ("LPOP nosuch 2", "_"),
+        ("LRANGE l 0 -1", "*2"),
+        ("GET nosuch", "_"),
+        ("GET h", "-WRONGTYPE"),
+        ("OBJECT ENCODING k", "$"),
+        ("COMMAND INFO get nosuch", "*2"),
+        ("EVAL return{double=1.5} 1 k", ","),
+        ("EVAL return{map={a=true}} 1 k", "%1"),
+        ("EVAL return{big_number='12345678901234567890'} 1 k", "("),
+        ("EVAL return{verbatim_string={format='txt',string='x'}} 1 k", "="),
+        ("EVAL return{err='MINE'} 1 k", "-MINE"),
+    ];
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let (mut direct, mut through) = (stage.node()?, stage.proxy.peer()?);
+        ask(&mut direct, hello)?;
+        ask(&mut through, hello)?;
+        for (line, in_resp3) in reads {
+            let expected = ask(&mut direct, line)?;
+            // That this table knows what it asks for, and that both sides are in RESP3.
+            let as_thought = hello == "HELLO 2" || expected.starts_with(in_resp3);
+            ensure!(as_thought, "{line}: {expected}");
+            assert_eq!(ask(&mut through, line)?, expected, "{hello}, {line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_slotway_answers_itself_is_what_a_server_answers() -> Result<()> {
+    let stage = stage()?;
+    for session in [
+        "HELLO 4|HELLO 1|HELLO x|HELLO 03|HELLO SETNAME x|HELLO 3 FOO|HELLO 2 SETNAME|HELLO 3 AUTH a|\
+         HELLO 3 AUTH a b|HELLO 3 SETNAME \x01|HELLO 3 AUTH default x SETNAME \x01|CLIENT GETNAME|GET k",
+        "HELLO 3 AUTH default x|CLIENT GETNAME|PING|PING a|ECHO x|INFO nosuch|HELLO|GET nosuch",
+        "HELLO 3 SETNAME me|CLIENT GETNAME|HELLO 2|CLIENT GETNAME|HELLO 3|CLIENT SETNAME |\
+         CLIENT GETNAME|HELLO 4|GET nosuch|NOSUCH a|GET|SELECT x|SELECT 0|AUTH x|AUTH a b",
+        "HELLO 3 SETNAME me|RESET|CLIENT GETNAME|HELLO|GET nosuch|RESET 1|RESET|PING",
+    ] {
+        let (mut direct, mut through) = (stage.node()?, stage.proxy.peer()?);
+        for line in session.split('|') {
+            let expected = without_particulars(ask(&mut direct, line)?);
+            assert_eq!(without_particulars(ask(&mut through, line)?), expected, "{line:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Of the answer to HELLO, what does not depend on who answers: its shape and the protocol.
+fn without_particulars(reply: String) -> String {
+    let (Some((start, _)), Some((_, rest))) =
+        (reply.split_once("$6\\r\\nserver"), reply.split_once("proto\\r\\n"))
+    else {
+        return reply;
+    };
+    format!("{start}… proto {}", &rest[..2])
+}
+
+/// In both protocols, over all slots of three nodes, while every slot is on its way.
+#[test]
+fn clients_of_both_protocols_are_served_while_slots_move() -> Result<()> {
+    let cluster = Cluster::builder().primaries(2).replicas(0).start()?;
+    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+    let (mut two, mut three) = (proxy.peer()?, proxy.peer()?);
+    ask(&mut three, "HELLO 3")?;
+    let keys: Vec<String> = (0..40).map(|n| format!("{{moving}}{n}")).collect();
+    for key in &keys {
+        assert_eq!(ask(&mut two, &format!("HSET {key} f v"))?, ":1\\r\\n");
+    }
+    let slot = testbed::key_slot("{moving}");
+    let from = cluster.primary_of(slot)?;
+    let to = if from == cluster.shard(0).primary()? {
+        cluster.shard(1).primary()?
+    } else {
+        cluster.shard(0).primary()?
+    };
+    let migration = cluster.open_migration(slot, &from, &to)?;
+    let mut read_all = || -> Result<()> {
+        for key in &keys {
+            let line = format!("HGETALL {key}");
+            assert_eq!(ask(&mut two, &line)?, "*2\\r\\n$1\\r\\nf\\r\\n$1\\r\\nv\\r\\n");
+            assert_eq!(ask(&mut three, &line)?, "%1\\r\\n$1\\r\\nf\\r\\n$1\\r\\nv\\r\\n");
+        }
+        Ok(())
+    };
+    migration.move_keys(&keys[..20])?;
+    read_all()?; // the first half by ASK
+    migration.move_all_keys()?;
+    read_all()?;
+    migration.finish()?;
+    read_all() // by MOVED
+}
