@@ -53,6 +53,7 @@ impl Heart {
         let around = Surroundings {
             facts: Box::new(|| Facts {
                 server_version: "7.0.15".into(),
+                databases: None,
                 process_id: 1,
                 run_id: String::new(),
                 tcp_port: 1,

@@ -49,7 +49,6 @@ export const refused = [
   ["MULTI"],
   ["WATCH", "a"],
   ["BLPOP", "a", "1"],
-  ["SELECT", "1"],
   ["CLIENT", "REPLY", "OFF"],
   ["XREAD", "BLOCK", "1", "STREAMS", "a", "0"],
   ["KEYS", "*"],

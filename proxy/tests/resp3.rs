@@ -114,7 +114,8 @@ fn what_slotway_answers_itself_is_what_a_server_answers() -> Result<()> {
          HELLO 3 AUTH a b|HELLO 3 SETNAME \x01|HELLO 3 AUTH default x SETNAME \x01|CLIENT GETNAME|GET k",
         "HELLO 3 AUTH default x|CLIENT GETNAME|PING|PING a|ECHO x|INFO nosuch|HELLO|GET nosuch",
         "HELLO 3 SETNAME me|CLIENT GETNAME|HELLO 2|CLIENT GETNAME|HELLO 3|CLIENT SETNAME |\
-         CLIENT GETNAME|HELLO 4|GET nosuch|NOSUCH a|GET|SELECT x|SELECT 0|AUTH x|AUTH a b",
+         CLIENT GETNAME|HELLO 4|GET nosuch|NOSUCH a|GET|SELECT x|SELECT 01|SELECT 99999999999|\
+         SELECT 0|SELECT 1|SELECT -1|SELECT 40000|GET nosuch|AUTH x|AUTH a b",
         "HELLO 3 SETNAME me|RESET|CLIENT GETNAME|HELLO|GET nosuch|RESET 1|RESET|PING",
     ] {
         let (mut direct, mut through) = (stage.node()?, stage.proxy.peer()?);
@@ -134,6 +135,48 @@ fn without_particulars(reply: String) -> String {
         return reply;
     };
     format!("{start}… proto {}", &rest[..2])
+}
+
+/// Valkey 9 can have several databases in a cluster.
+#[test]
+fn databases_are_apart_where_the_cluster_has_them() -> Result<()> {
+    let program = "/opt/slotway-servers/valkey-9.1/valkey-server";
+    if !std::path::Path::new(program).exists() {
+        eprintln!("skipped: no {program}");
+        return Ok(());
+    }
+    let builder = Cluster::builder().server(program).primaries(2).replicas(0);
+    let cluster = builder.config("cluster-databases", "16").start()?;
+    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+    let mut clients = Vec::new();
+    for (database, hello) in [(0, "HELLO 2"), (1, "HELLO 2"), (1, "HELLO 3"), (15, "HELLO 3")] {
+        let mut client = proxy.peer()?;
+        ask(&mut client, hello)?;
+        assert_eq!(ask(&mut client, &format!("SELECT {database}"))?, "+OK\\r\\n");
+        clients.push((database, client));
+    }
+    for (database, client) in &mut clients {
+        for key in 0..20 {
+            let line = format!("SET k{key} {database}:{key}");
+            assert_eq!(ask(client, &line)?, "+OK\\r\\n");
+        }
+    }
+    for (database, client) in &mut clients {
+        for key in 0..20 {
+            let value = format!("{database}:{key}");
+            let expected = format!("${}\\r\\n{value}\\r\\n", value.len());
+            assert_eq!(ask(client, &format!("GET k{key}"))?, expected);
+        }
+        assert_eq!(ask(client, "DBSIZE")?, ":20\\r\\n");
+        assert!(ask(client, "MGET k1 k2 nosuch")?.starts_with("*3"));
+    }
+    let (_, last) = clients.last_mut().unwrap();
+    assert_eq!(ask(last, "FLUSHDB")?, "+OK\\r\\n");
+    assert_eq!(ask(last, "SELECT 16")?, "-ERR DB index is out of range\\r\\n");
+    assert_eq!(ask(last, "GET k1")?, "_\\r\\n", "the one before stays chosen");
+    assert_eq!(ask(last, "RESET")?, "+RESET\\r\\n");
+    assert_eq!(ask(last, "GET k1")?, "$3\\r\\n0:1\\r\\n", "back in database 0");
+    Ok(())
 }
 
 /// In both protocols, over all slots of three nodes, while every slot is on its way.

@@ -55,7 +55,7 @@ pub(super) struct Connection {
 }
 
 /// All that is asked, in one write.
-const QUESTIONS: [&[&str]; 8] = [
+const QUESTIONS: [&[&str]; 9] = [
     &["CLUSTER", "MYID"],
     &["CLUSTER", "INFO"],
     &["CLUSTER", "NODES"],
@@ -64,9 +64,11 @@ const QUESTIONS: [&[&str]; 8] = [
     &["INFO", "server"],
     &["CONFIG", "GET", NODE_TIMEOUT],
     &["CONFIG", "GET", BULK_LENGTH],
+    &["CONFIG", "GET", DATABASES],
 ];
 const NODE_TIMEOUT: &str = "cluster-node-timeout";
 const BULK_LENGTH: &str = "proto-max-bulk-len";
+const DATABASES: &str = "cluster-databases";
 
 impl Connection {
     /// Connects and authenticates.
@@ -129,10 +131,11 @@ impl Connection {
             self.refused[question] = is_refused_for_good(&answer);
             answers[question] = Some(answer);
         }
-        let [my_id, info, nodes, slots, shards, server, node_timeout, bulk_length] = answers;
+        let [my_id, info, nodes, slots, shards, server, node_timeout, bulk_length, databases] =
+            answers;
         let answers = Answers { my_id, info, slots, shards, nodes };
         let view = View::read(&self.asked, seed, &answers)?;
-        Ok(Told { view, facts: facts(server, node_timeout, bulk_length) })
+        Ok(Told { view, facts: facts(server, node_timeout, bulk_length, databases) })
     }
 
     /// Sends commands in one write and reads as many replies.
@@ -214,15 +217,20 @@ fn facts(
     server: Option<Frame>,
     node_timeout: Option<Frame>,
     bulk_length: Option<Frame>,
+    databases: Option<Frame>,
 ) -> NodeFacts {
     let version: Option<ServerVersion> = server.as_ref().and_then(server_version);
     let number = |answer: Option<Frame>, name| -> Option<u64> {
         config_value(answer.as_ref()?, name)?.parse().ok()
     };
+    // From Valkey 9 on there is such an option, whether we may ask for it or not.
+    let is_9 = |v: &ServerVersion| v.name == "valkey" && v.release()[0] >= 9;
+    let databases_unasked = version.as_ref().filter(|v| is_9(v)).map(|_| 1);
     NodeFacts {
         version,
         node_timeout: number(node_timeout, NODE_TIMEOUT).map(Duration::from_millis),
         bulk_bytes_max: number(bulk_length, BULK_LENGTH),
+        databases: number(databases, DATABASES).or(databases_unasked),
     }
 }
 

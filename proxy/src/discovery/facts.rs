@@ -18,6 +18,9 @@ pub struct ClusterFacts {
     pub node_timeout: Option<Duration>,
     /// The smallest `proto-max-bulk-len` of the nodes, in bytes.
     pub bulk_bytes_max: Option<u64>,
+    /// The smallest `cluster-databases` of the nodes. `None` as well where some have no such
+    /// option: those know database 0 alone.
+    pub databases: Option<u64>,
     /// How many nodes these facts are from.
     pub nodes: usize,
 }
@@ -28,6 +31,7 @@ pub(super) struct NodeFacts {
     pub(super) version: Option<ServerVersion>,
     pub(super) node_timeout: Option<Duration>,
     pub(super) bulk_bytes_max: Option<u64>,
+    pub(super) databases: Option<u64>,
 }
 
 /// What the nodes told, each for itself.
@@ -59,6 +63,7 @@ impl KnownFacts {
             server_names,
             node_timeout: self.0.values().filter_map(|facts| facts.node_timeout).max(),
             bulk_bytes_max: self.0.values().filter_map(|facts| facts.bulk_bytes_max).min(),
+            databases: self.0.values().map(|facts| facts.databases).min().flatten(),
             nodes: self.0.len(),
         }
     }
@@ -78,20 +83,23 @@ mod tests {
         let mut known = KnownFacts::default();
         assert_eq!(known.of_cluster(), ClusterFacts::default());
         let table = [
-            ("a", version("valkey", "8.1.1", "7.2.4"), Some(15), None),
-            ("b", version("redis", "7.0.15", "7.0.15"), Some(5), Some(1 << 29)),
-            ("c", None, None, Some(1 << 20)),
+            ("a", version("valkey", "8.1.1", "7.2.4"), Some(15), None, Some(16)),
+            ("b", version("redis", "7.0.15", "7.0.15"), Some(5), Some(1 << 29), Some(4)),
+            ("c", None, None, Some(1 << 20), Some(16)),
         ];
-        for (digit, version, seconds, bulk_bytes_max) in table {
+        for (digit, version, seconds, bulk_bytes_max, databases) in table {
             let id = NodeId::parse(digit.repeat(40).as_bytes()).unwrap();
             let node_timeout = seconds.map(Duration::from_secs);
-            known.learn(id, NodeFacts { version, node_timeout, bulk_bytes_max });
+            known.learn(id, NodeFacts { version, node_timeout, bulk_bytes_max, databases });
         }
         let facts = known.of_cluster();
         assert_eq!(facts.server_version, version("redis", "7.0.15", "7.0.15"));
         assert_eq!(facts.server_names, ["redis", "valkey"]);
         assert_eq!(facts.node_timeout, Some(Duration::from_secs(15)));
         assert_eq!((facts.bulk_bytes_max, facts.nodes), (Some(1 << 20), 3));
+        assert_eq!(facts.databases, Some(4));
+        known.learn(NodeId::parse("d".repeat(40).as_bytes()).unwrap(), NodeFacts::default());
+        assert_eq!(known.of_cluster().databases, None, "one that has no such option");
         known.retain(&Topology::empty());
         assert_eq!(known.of_cluster(), ClusterFacts::default());
     }

@@ -260,9 +260,11 @@ fn surroundings(
     Surroundings {
         facts: Box::new(move || {
             let summary = numbers.summary();
-            let version = handle.facts().server_version.as_ref().map(|v| v.redis_version.clone());
+            let cluster = handle.facts();
+            let version = cluster.server_version.as_ref().map(|v| v.redis_version.clone());
             Facts {
                 server_version: version.unwrap_or_else(|| "7.0.0".into()),
+                databases: cluster.databases,
                 process_id: std::process::id(),
                 run_id: statics.run_id.clone(),
                 tcp_port: statics.tcp_port,

@@ -8,6 +8,8 @@ use std::fmt::Write;
 pub struct Facts {
     /// The oldest server version in the cluster: clients choose commands by it.
     pub server_version: String,
+    /// How many databases there are; `None`: the servers know no other than 0.
+    pub databases: Option<u64>,
     /// This process.
     pub process_id: u32,
     /// 40 hex digits, another one for each start.
@@ -109,6 +111,7 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             server_version: "7.0.15".into(),
+            databases: None,
             process_id: 1,
             run_id: "0".repeat(40),
             tcp_port: 6379,

@@ -43,7 +43,7 @@ pub fn answer(
             write::simple(out, "OK");
             return Answer::Close;
         }
-        Local::Select => return select(args, out),
+        Local::Select => return select(args, session, facts, out),
         Local::Info => {
             let text = info::text(&facts(), args.iter().skip(1));
             write::verbatim(out, session.mode.is_resp3(), &text);
@@ -74,14 +74,30 @@ fn fail(out: &mut Vec<u8>, text: &str) -> Answer {
     Answer::Failed
 }
 
-fn select(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
-    match canonical_integer(args.get(1).unwrap_or_default()) {
-        Some(0) => {
+/// The answer of the cluster's own servers: most know database 0 alone.
+fn select(
+    args: &Args<'_>,
+    session: &mut Session,
+    facts: impl FnOnce() -> Facts,
+    out: &mut Vec<u8>,
+) -> Answer {
+    let Some(number) = canonical_integer(args.get(1).unwrap_or_default()) else {
+        return fail(out, "ERR value is not an integer or out of range");
+    };
+    if i32::try_from(number).is_err() {
+        let text = "ERR value is out of range, value must between -2147483648 and 2147483647";
+        return fail(out, text);
+    }
+    let databases = if number == 0 { Some(1) } else { facts().databases };
+    let database = u16::try_from(number).ok().filter(|&n| n <= Mode::DATABASE_MAX);
+    match (databases, database) {
+        (None, _) => fail(out, "ERR SELECT is not allowed in cluster mode"),
+        (Some(databases), Some(database)) if u64::from(database) < databases => {
+            session.mode = session.mode.with_database(database);
             write::simple(out, "OK");
             Answer::Served
         }
-        Some(_) => Answer::Unknown,
-        None => fail(out, "ERR value is not an integer or out of range"),
+        _ => fail(out, "ERR DB index is out of range"),
     }
 }
 
@@ -236,6 +252,7 @@ mod tests {
         }
         let facts = || Facts {
             server_version: "7.0.15".into(),
+            databases: None,
             process_id: 1,
             run_id: String::new(),
             tcp_port: 1,
@@ -264,7 +281,18 @@ mod tests {
                 Failed,
                 "-ERR value is not an integer or out of range\r\n",
             ),
-            (Local::Select, &["SELECT", "1"], Unknown, ""),
+            (
+                Local::Select,
+                &["SELECT", "1"],
+                Failed,
+                "-ERR SELECT is not allowed in cluster mode\r\n",
+            ),
+            (
+                Local::Select,
+                &["SELECT", "99999999999"],
+                Failed,
+                "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n",
+            ),
             (Local::ClientId, &["CLIENT", "ID"], Served, ":42\r\n"),
             (Local::ClientGetname, &["CLIENT", "GETNAME"], Served, "$-1\r\n"),
             (Local::ClientSetname, &["CLIENT", "SETNAME", "me"], Served, "+OK\r\n"),

@@ -16,11 +16,20 @@ pub struct ServerVersion {
 }
 
 impl ServerVersion {
+    /// Its own version as numbers, missing ones 0.
+    pub fn release(&self) -> [u32; 3] {
+        numbers(&self.version)
+    }
+
     /// The version of Redis it is compatible with as numbers, missing ones 0.
     pub fn redis_release(&self) -> [u32; 3] {
-        let mut numbers = self.redis_version.split('.').map(|part| part.parse().unwrap_or(0));
-        std::array::from_fn(|_| numbers.next().unwrap_or(0))
+        numbers(&self.redis_version)
     }
+}
+
+fn numbers(version: &str) -> [u32; 3] {
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
 }
 
 /// Reads INFO server. `None` when it names no version.
@@ -91,6 +100,7 @@ mod tests {
         let version = server_version(&bulk(valkey)).unwrap();
         assert_eq!((&*version.name, &*version.version), ("valkey", "9.1.2"));
         assert_eq!(version.redis_release(), [7, 2, 4]);
+        assert_eq!(version.release(), [9, 1, 2]);
         assert_eq!(server_version(&bulk("# Server\r\n")), None);
     }
 

@@ -131,6 +131,7 @@ impl Bench {
         let around = Surroundings {
             facts: Box::new(|| Facts {
                 server_version: "7.0.15".into(),
+                databases: Some(100),
                 process_id: 1,
                 run_id: "0".repeat(40),
                 tcp_port: 6379,

@@ -230,3 +230,45 @@ fn extra_connections_are_counted_over_all_modes() {
     bench.answer_on(wire, "+OK");
     assert_eq!(bench.got(three), "+OK\r\n");
 }
+
+#[test]
+fn each_database_has_connections_of_its_own() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    for (line, mode) in [
+        ("SELECT 3", &["SELECT 3"][..]),
+        ("HELLO 3", &["HELLO 3", "SELECT 3"]),
+        ("SELECT 0", RESP3),
+        ("RESET", &[]),
+    ] {
+        bench.send(client, line);
+        bench.send(client, &format!("GET {key}"));
+        let wire = bench.wire_in(1, mode).expect("a connection in this mode");
+        bench.answer_on(wire, "+here");
+        assert!(bench.got(client).ends_with("+here\r\n"), "{line}");
+    }
+}
+
+#[test]
+fn databases_in_use_at_once_are_bounded() {
+    let mut bench = Bench::new();
+    let key = key_of(1, 0);
+    for database in 0..33 {
+        let client = bench.client();
+        bench.send(client, &format!("SELECT {database}"));
+        bench.send(client, &format!("GET {key}"));
+        let got = bench.got(client);
+        let refused = got.contains("-OVERLOADED not executed: too many databases");
+        assert_eq!(refused, database == 32, "{database}: {got}");
+    }
+    while !bench.at(1).is_empty() {
+        bench.answer(1, "+x");
+    }
+    bench.live(Duration::from_secs(70));
+    let client = bench.client();
+    bench.send(client, "SELECT 32");
+    bench.send(client, &format!("GET {key}"));
+    bench.answer(1, "+x");
+    assert_eq!(bench.got(client), "+OK\r\n+x\r\n", "those that nobody used are closed");
+}
