@@ -7,6 +7,7 @@
 //! "strict"` costs, `heart 100000 16 set strict` against `heart 100000 16 set`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use slotway::command::CommandId;
 use slotway::metrics::{NodeCells, WorkerCells};
@@ -57,6 +58,7 @@ impl Heart {
                 process_id: 1,
                 run_id: String::new(),
                 tcp_port: 1,
+                unix_time: Duration::ZERO,
                 uptime_seconds: 0,
                 connected_clients: 0,
                 commands_processed: 0,

@@ -119,7 +119,7 @@ fn block_is_found_among_options_only() {
 
 #[test]
 fn each_command_is_handled_as_the_first_issue_wants() {
-    use Handling::{AnyNode, Local as Here, Nodes, Refused, Routed, Shards};
+    use Handling::{AnyNode, BySlot, Local as Here, Nodes, Refused, Routed, Shards};
     let table: &[(Handling, &str)] = &[
         (Routed, "GET k|SET k v|MGET a b|DEL a b|EVAL s 0|EVAL s x|EVAL s 1 k|FCALL f 0|SORT l"),
         (Routed, "XREAD STREAMS s 0|XREADGROUP GROUP g c STREAMS s >|SPUBLISH c m|OBJECT FREQ k"),
@@ -127,6 +127,8 @@ fn each_command_is_handled_as_the_first_issue_wants() {
             Routed,
             "MEMORY USAGE k|XGROUP DESTROY s g|XINFO GROUPS s|VADD k VALUES 1 1 e|CLUSTERSCAN 0",
         ),
+        (BySlot, "CLUSTER COUNTKEYSINSLOT 1|CLUSTER GETKEYSINSLOT 1 1"),
+        (AnyNode, "OBJECT HELP|CONFIG HELP|XINFO HELP|CLIENT HELP|CLUSTER HELP"),
         (AnyNode, "COMMAND|COMMAND COUNT|COMMAND DOCS|COMMAND INFO get|COMMAND LIST|COMMAND HELP"),
         (Here(Local::Ping), "PING|PING x"),
         (Here(Local::Echo), "ECHO x"),
@@ -140,6 +142,24 @@ fn each_command_is_handled_as_the_first_issue_wants() {
         (Here(Local::ClientSetname), "CLIENT SETNAME n"),
         (Here(Local::ClientGetname), "CLIENT GETNAME"),
         (Here(Local::ClientSetinfo), "CLIENT SETINFO LIB-NAME x"),
+        (Here(Local::ClientInfo), "CLIENT INFO"),
+        (Here(Local::ClientList), "CLIENT LIST|CLIENT LIST TYPE normal"),
+        (Here(Local::ClientKill), "CLIENT KILL x|CLIENT KILL ID 1"),
+        (Here(Local::ClientPause), "CLIENT PAUSE 1"),
+        (Here(Local::ClientUnpause), "CLIENT UNPAUSE"),
+        (Here(Local::ClientReply), "CLIENT REPLY OFF"),
+        (Here(Local::ClientNoEvict), "CLIENT NO-EVICT ON"),
+        (Here(Local::ClientNoTouch), "CLIENT NO-TOUCH ON"),
+        (Here(Local::ClientUnblock), "CLIENT UNBLOCK 1"),
+        (Here(Local::ClientGetredir), "CLIENT GETREDIR"),
+        (Here(Local::ClientTrackinginfo), "CLIENT TRACKINGINFO"),
+        (Here(Local::ClientTracking), "CLIENT TRACKING ON"),
+        (Here(Local::ClientCaching), "CLIENT CACHING YES"),
+        (Here(Local::ClientCapa), "CLIENT CAPA redirect"),
+        (Here(Local::Cluster), "CLUSTER SLOTS|CLUSTER SHARDS|CLUSTER NODES|CLUSTER REPLICAS x"),
+        (Here(Local::Readonly), "READONLY|READWRITE"),
+        (Here(Local::Time), "TIME"),
+        (Here(Local::Lolwut), "LOLWUT|LOLWUT VERSION 5"),
         (
             Here(Local::Proxy),
             "PROXY HELP|PROXY INFO|PROXY TOPOLOGY|PROXY EVENTS|PROXY EXPLAIN GET k",
@@ -153,36 +173,32 @@ fn each_command_is_handled_as_the_first_issue_wants() {
             "XREAD BLOCK 0 STREAMS s $|XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
         ),
         (Refused(Reason::Blocks), "WAIT 0 0|WAITAOF 0 0 0"),
-        (Refused(Reason::ChangesConnection), "MULTI|EXEC|DISCARD|WATCH k|UNWATCH|MONITOR|ASKING"),
+        (
+            Refused(Reason::ChangesConnection),
+            "MULTI|EXEC|DISCARD|WATCH k|UNWATCH|HIMPORT x|CLIENT IMPORT-SOURCE ON",
+        ),
         (Refused(Reason::ChangesConnection), "SUBSCRIBE c|PSUBSCRIBE c|SSUBSCRIBE c|UNSUBSCRIBE"),
+        (Refused(Reason::ChangesConnection), "PUNSUBSCRIBE|SUNSUBSCRIBE"),
         (
-            Refused(Reason::ChangesConnection),
-            "PUNSUBSCRIBE|SUNSUBSCRIBE|READONLY|READWRITE|SYNC|PSYNC ? 1",
+            Refused(Reason::TakesOver),
+            "MONITOR|ASKING|SYNC|PSYNC ? 1|REPLCONF x|CLUSTER SYNCSLOTS x",
         ),
         (
-            Refused(Reason::ChangesConnection),
-            "REPLCONF x|CLIENT REPLY OFF|CLIENT TRACKING ON|HIMPORT x",
+            Refused(Reason::OneNode),
+            "DEBUG SLEEP 1|SHUTDOWN|SAVE|BGSAVE|CONFIG REWRITE|MODULE LOAD x",
         ),
+        (Refused(Reason::OneNode), "ACL SETUSER x|CLUSTER SAVECONFIG|BGREWRITEAOF"),
         (
-            Refused(Reason::ChangesConnection),
-            "CLIENT CACHING YES|CLIENT NO-EVICT ON|CLIENT NO-TOUCH ON",
+            Refused(Reason::Reshapes),
+            "MIGRATE h 1 k 0 1|RESTORE-ASKING k 0 v|CLUSTER FAILOVER|FAILOVER",
         ),
-        (Refused(Reason::ChangesConnection), "CLIENT CAPA redirect|CLIENT IMPORT-SOURCE ON"),
-        (Refused(Reason::Keyless), "PUBLISH c m|SCAN 0|RANDOMKEY|TIME|CLUSTER SLOTS"),
+        (Refused(Reason::Reshapes), "REPLICAOF NO ONE|SLAVEOF a 1|CLUSTER SETSLOT 1 STABLE"),
+        (Refused(Reason::Keyless), "PUBLISH c m|SCAN 0|RANDOMKEY"),
         (Shards, "KEYS *|DBSIZE|FLUSHALL|FLUSHDB|SCRIPT LOAD x|SCRIPT FLUSH|FUNCTION LOAD x"),
         (Nodes, "CONFIG SET a b|SLOWLOG GET|LATENCY LATEST"),
         (AnyNode, "CONFIG GET *|ACL LIST|OBJECT HELP|MEMORY STATS"),
-        (Refused(Reason::Keyless), "PUBSUB CHANNELS|CLIENT INFO|ACL WHOAMI|LOLWUT|SWAPDB 0 1|ROLE"),
-        (
-            Refused(Reason::Administrative),
-            "MIGRATE h 1 k 0 1|RESTORE-ASKING k 0 v|DEBUG SLEEP 1|SHUTDOWN",
-        ),
-        (Refused(Reason::Administrative), "CLIENT KILL x|CLIENT LIST|ACL SETUSER x"),
-        (
-            Refused(Reason::Administrative),
-            "CLIENT PAUSE 1|CLUSTER FAILOVER|FAILOVER|REPLICAOF NO ONE|SAVE",
-        ),
-        (Refused(Reason::Administrative), "MODULE LOAD x|PFDEBUG a b|PFSELFTEST"),
+        (Refused(Reason::Keyless), "PUBSUB CHANNELS|ACL WHOAMI|SWAPDB 0 1|ROLE"),
+        (Refused(Reason::Administrative), "PFDEBUG a b|PFSELFTEST"),
     ];
     for (expected, lines) in table {
         for line in lines.split('|') {
@@ -213,9 +229,18 @@ fn only_these_are_answered_without_keys() {
          memory|stats"
     );
     assert_eq!(
+        of(|handling| handling == Handling::BySlot),
+        "cluster|countkeysinslot cluster|getkeysinslot"
+    );
+    assert_eq!(
         of(|handling| matches!(handling, Handling::Local(_))),
-        "auth client|getname client|id client|setinfo client|setname echo hello ping quit reset select \
-         info proxy|events proxy|explain proxy|help proxy|info proxy|topology"
+        "auth client|caching client|capa client|getname client|getredir client|id client|info \
+         client|kill client|list client|no-evict client|no-touch client|pause client|reply \
+         client|setinfo client|setname client|tracking client|trackinginfo client|unblock \
+         client|unpause echo hello ping quit reset select info lolwut time \
+         cluster|count-failure-reports cluster|info cluster|keyslot cluster|links cluster|myid \
+         cluster|myshardid cluster|nodes cluster|replicas cluster|shards cluster|slaves \
+         cluster|slots readonly readwrite proxy|events proxy|explain proxy|help proxy|info proxy|topology"
     );
 }
 

@@ -30,6 +30,8 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("client-output-max", "1MiB", "64GiB"),
     ("arguments-max", "16", "2147483647"),
     ("bulk-max", "1MiB", "1073741824"),
+    ("announce", "a:1,b:2", "[::1]:7000"),
+    ("allow-commands", "debug,migrate", "cluster,config|rewrite"),
     ("tcp-keepalive", "off", "1s"),
     ("retry-unknown", "idempotent", "both"),
     ("circuit-wait", "0s", "1h"),

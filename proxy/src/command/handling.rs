@@ -18,7 +18,10 @@ pub enum Handling {
     Nodes,
     /// The proxy answers it itself.
     Local(Local),
-    /// Refused as an unknown command for now.
+    /// Has no keys but names a slot, as its third word: goes to the slot's owner. What is no
+    /// slot goes to any primary, which reports the mistake.
+    BySlot,
+    /// Refused: as an unknown command for now, or by policy where the reason is one.
     Refused(Reason),
 }
 
@@ -49,6 +52,42 @@ pub enum Local {
     ClientGetname,
     /// CLIENT SETINFO
     ClientSetinfo,
+    /// CLIENT INFO
+    ClientInfo,
+    /// CLIENT LIST
+    ClientList,
+    /// CLIENT KILL
+    ClientKill,
+    /// CLIENT PAUSE
+    ClientPause,
+    /// CLIENT UNPAUSE
+    ClientUnpause,
+    /// CLIENT REPLY
+    ClientReply,
+    /// CLIENT NO-EVICT
+    ClientNoEvict,
+    /// CLIENT NO-TOUCH
+    ClientNoTouch,
+    /// CLIENT UNBLOCK
+    ClientUnblock,
+    /// CLIENT GETREDIR
+    ClientGetredir,
+    /// CLIENT TRACKINGINFO
+    ClientTrackinginfo,
+    /// CLIENT TRACKING
+    ClientTracking,
+    /// CLIENT CACHING
+    ClientCaching,
+    /// CLIENT CAPA
+    ClientCapa,
+    /// CLUSTER and what follows it, where that tells about the cluster that a client sees
+    Cluster,
+    /// READONLY and READWRITE
+    Readonly,
+    /// TIME
+    Time,
+    /// LOLWUT
+    Lolwut,
     /// PROXY and what follows it: the operator's command of the proxy
     Proxy,
 }
@@ -64,9 +103,33 @@ pub enum Reason {
     Keyless,
     /// Is an operator's or a server's business with one node.
     Administrative,
+    /// Policy: would stop or change one node, whichever it reaches.
+    OneNode,
+    /// Policy: would change the cluster.
+    Reshapes,
+    /// Policy: would turn a node connection that others use into something else. Nothing allows
+    /// that.
+    TakesOver,
     /// Names a family of subcommands, of which one must follow. [`resolve`](super::resolve)
     /// never returns such a row.
     Family,
+}
+
+impl Reason {
+    /// Why it is refused, in words, if that is a matter of policy.
+    pub fn policy(self) -> Option<&'static str> {
+        match self {
+            Reason::OneNode => Some("it would stop or change a single node"),
+            Reason::Reshapes => Some("it would change the cluster"),
+            Reason::TakesOver => Some("it would take over a connection that others use"),
+            _ => None,
+        }
+    }
+
+    /// Whether the operator can allow it.
+    pub fn can_be_allowed(self) -> bool {
+        matches!(self, Reason::OneNode | Reason::Reshapes)
+    }
 }
 
 /// What the proxy does with this invocation: the row's handling, except that a stream reader

@@ -20,6 +20,7 @@
 //! adds fails that test by name. The review of the classes, form by form with its reasons, is
 //! `tests/class_review`.
 
+mod allowed;
 mod class;
 mod flags;
 mod handling;
@@ -30,6 +31,7 @@ mod refusal;
 mod row;
 mod table;
 
+pub use allowed::Allowed;
 pub use class::{Class, RetryUnknown, blocks, class, repeatable};
 pub use flags::Flags;
 pub use handling::{Handling, Local, Reason, handling};

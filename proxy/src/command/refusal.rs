@@ -1,5 +1,6 @@
 //! What a server says of a request that it cannot even begin with.
 
+use super::handling::Reason;
 use super::row::Row;
 use crate::resp::Args;
 
@@ -12,10 +13,12 @@ pub enum Refusal {
     WrongArity(&'static Row),
     /// The family is known, its second word is not.
     UnknownSubcommand(&'static Row),
+    /// slotway does not pass it on, by policy.
+    NotPassedOn(&'static Row, Reason),
 }
 
 impl Refusal {
-    /// Appends the server's text, to the byte: without the leading `-` and the CRLF. At most some
+    /// Appends the server's text, to the byte (ours where policy refuses): without the leading `-` and the CRLF. At most some
     /// 400 bytes, however long the arguments are. `args` must be what was refused.
     pub fn write(&self, args: &Args<'_>, out: &mut Vec<u8>) {
         let start = out.len();
@@ -37,6 +40,15 @@ impl Refusal {
                 out.extend_from_slice(b"'. Try ");
                 out.extend(family.name.bytes().map(|b| b.to_ascii_uppercase()));
                 out.extend_from_slice(b" HELP.");
+            }
+            Refusal::NotPassedOn(row, reason) => {
+                out.extend_from_slice(b"ERR slotway does not pass on '");
+                out.extend_from_slice(row.name.as_bytes());
+                out.extend_from_slice(b"': ");
+                out.extend_from_slice(reason.policy().unwrap_or_default().as_bytes());
+                if reason.can_be_allowed() {
+                    out.extend_from_slice(b", see allow-commands");
+                }
             }
         }
         // The reply is one line. Other bytes stay as they are, whatever they mean.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::command::Allowed;
+
 /// A form of values, with its bounds.
 pub(super) trait Form {
     /// What a value of this form is inside the program.
@@ -299,6 +301,25 @@ impl Form for Word {
     fn parse(&self, text: &str) -> Option<String> {
         let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control());
         (clean && text.len() <= self.bytes_max).then(|| text.to_owned())
+    }
+}
+
+/// A command that policy refuses, and that can be allowed. In lower case.
+pub(super) struct Allowable;
+
+impl Form for Allowable {
+    type Out = String;
+
+    fn word(&self) -> String {
+        "COMMAND".into()
+    }
+
+    fn expected(&self) -> String {
+        "a command that is refused by policy and can be allowed".into()
+    }
+
+    fn parse(&self, text: &str) -> Option<String> {
+        Allowed::knows(text).then(|| text.to_ascii_lowercase())
     }
 }
 

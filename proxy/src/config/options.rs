@@ -94,6 +94,17 @@ declare_options! {
         /// nodes' `proto-max-bulk-len`, since a node closes the connection over it.
         bulk_max: usize = "512MiB", Size(16 * KIB..=2 * GIB);
 
+        /// The addresses at which cluster clients find slotway, for example
+        /// `10.0.0.5:6379,10.0.0.6:6379`: `CLUSTER SLOTS` and its like name them as the owners of
+        /// equal shares of the slots. Give every slotway the same list. Empty: each names the
+        /// address that the client connected to, as the owner of all slots.
+        announce: Vec<HostPort> = "", List { of: Address::TO_DIAL, at_least: 0 };
+
+        /// Commands that are passed on although they are refused by default, for example
+        /// `debug,migrate,config|rewrite`; `cluster` stands for all of its subcommands. One with
+        /// keys goes to their owner, one without to any primary.
+        allow_commands: Vec<String> = "", List { of: Allowable, at_least: 0 };
+
         /// How long a connection, to a client or to a node, is silent before TCP probes it.
         tcp_keepalive: Option<Duration> = "300s", Or("off", Time(secs(1)..=secs(9 * 3600)));
     }

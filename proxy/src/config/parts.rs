@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use super::{Config, HostPort, Secret};
-use crate::command::RetryUnknown;
+use crate::command::{Allowed, RetryUnknown};
 use crate::discovery::{self, Credentials, CredentialsSource, Password};
 use crate::resp::request::Limits;
+use crate::session::Address;
 use crate::topology::{AddressMap, Endpoint};
 use crate::{server, worker};
 
@@ -88,8 +90,19 @@ fn worker_settings(config: &Config) -> worker::Settings {
         // One of the process learns the map, one of each worker is shared.
         dedicated_max: share(config.node_connections_max.saturating_sub(1)).saturating_sub(1),
         node_idle_timeout: config.node_idle_timeout,
+        allowed: Allowed::new(config.allow_commands.iter().map(String::as_str)),
+        announce: announced(config),
         ..worker::Settings::default()
     }
+}
+
+/// In the order of their names, so that the order of the list does not matter.
+fn announced(config: &Config) -> Arc<[Address]> {
+    let mut all: Vec<Address> =
+        config.announce.iter().map(|at| Address { host: at.host.clone(), port: at.port }).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into()
 }
 
 fn discovery_settings(config: &Config) -> anyhow::Result<discovery::Settings> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::inquiry::Inquiry;
 use crate::time::Moment;
 use crate::topology::{NodeId, Topology};
 
@@ -38,6 +39,15 @@ pub enum Mail {
         mask_deadline: Duration,
         /// The largest argument of a request, in bytes.
         bulk_bytes_max: u32,
+    },
+    /// A question to all workers.
+    Question(Arc<Inquiry>),
+    /// The answer to a question that this worker has asked.
+    Answer {
+        /// The heart's number of it.
+        number: u64,
+        /// The reply for its client.
+        reply: Vec<u8>,
     },
     /// The process ends: finish what was promised, take nothing new.
     Drain,

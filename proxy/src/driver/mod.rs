@@ -5,10 +5,12 @@
 //! node and each client once: a turn. Nothing is shared and nothing is sent between tasks on
 //! the way of a request.
 
+mod inquiry;
 mod mail;
 mod ready;
 mod sockets;
 mod turn;
 
+pub use inquiry::Inquiry;
 pub use mail::{Mail, Mailbox, Sender, mailbox};
 pub use turn::{Driver, Settings, Wish};

@@ -11,11 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
+use super::inquiry::{Inquiry, ends};
 use super::mail::{Mail, Mailbox, Sender};
 use super::ready::{Place, ReadyList};
 use super::sockets::{Socket, Sockets};
 use crate::metrics::WorkerCells;
 use crate::net;
+use crate::session::Question;
 use crate::time::Moment;
 use crate::topology::{Endpoint, NodeId};
 use crate::worker::{Action, WishReason, Worker};
@@ -43,6 +45,8 @@ pub struct Settings {
     pub epoch: Instant,
     /// Called when the heart wishes the topology to be read again.
     pub wish: Wish,
+    /// Called to put a question to all workers, this one included.
+    pub ask: Box<dyn Fn(Inquiry) + Send>,
     /// Called with the number of clients that have been closed.
     pub closed: Box<dyn Fn(usize) + Send>,
 }
@@ -257,6 +261,14 @@ impl Driver {
                 }
             }
             Action::Refresh(reason) => (self.settings.wish)(reason, &self.worker.waited_for()),
+            Action::Ask { number, client, question: Question::Own(question) } => {
+                let ends = self.clients.get(client).map(|socket| ends(&socket.stream));
+                let now = self.now();
+                self.worker.answer_own(number, &question, &ends.unwrap_or_default(), now);
+            }
+            Action::Ask { number, question: Question::All(question), .. } => {
+                (self.settings.ask)(Inquiry::new(question, number, self.own_mail.clone()));
+            }
         }
     }
 
@@ -330,6 +342,13 @@ impl Driver {
                 self.worker.set_mask_deadline(mask_deadline);
                 self.worker.set_bulk_bytes_max(bulk_bytes_max);
             }
+            Mail::Question(inquiry) => {
+                let clients = &mut self.clients;
+                let mut find = |index| clients.get(index).map(|socket| ends(&socket.stream));
+                let ends = |index| find(index).unwrap_or_default();
+                inquiry.add(self.worker.inquire(&inquiry.question, ends, now));
+            }
+            Mail::Answer { number, reply } => self.worker.answered(number, &reply, now),
             Mail::Drain => {
                 self.draining = true;
                 self.worker.drain(now);

@@ -71,6 +71,8 @@ cells! {
             clients_closed_protocol_error (reason = "protocol_error"),
             /// It did not read its replies and what waited for it reached a bound.
             clients_closed_slow (reason = "slow"),
+            /// By CLIENT KILL.
+            clients_closed_killed (reason = "killed"),
             /// The process drains.
             clients_closed_drain (reason = "drain"),
             /// Another error of the socket.

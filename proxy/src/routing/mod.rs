@@ -10,6 +10,6 @@ mod verdict;
 pub use doubt::{Question, agrees, question};
 pub use merge::{Merge, Surprise, merge, merge_of, number};
 pub use outcome::{Outcome, Rejection, outcome_of_error};
-pub use plan::{Plan, plan};
+pub use plan::{Plan, anyway, plan};
 pub use split::{NoSplit, Split, split};
 pub use verdict::{GiveUp, Place, Situation, Verdict, verdict};

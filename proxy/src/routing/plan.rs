@@ -33,18 +33,41 @@ pub fn plan(args: &Args<'_>) -> Plan {
         Err(refusal) => return Plan::Refuse(refusal),
     };
     match command::handling(row, args) {
-        Handling::Routed => match command::slot(row, args) {
-            KeysInSlots::One(slot) => Plan::Slot(row, slot),
-            KeysInSlots::None => Plan::AnyPrimary(row),
-            KeysInSlots::Several if row.request_policy == RequestPolicy::MultiShard => {
-                Plan::Split(row)
-            }
-            KeysInSlots::Several => Plan::CrossSlot(row),
-        },
+        Handling::Routed => by_keys(row, args),
         Handling::Local(local) => Plan::Local(row, local),
         Handling::Shards => Plan::Shards(row),
         Handling::Nodes => Plan::Nodes(row),
         Handling::AnyNode => Plan::AnyPrimary(row),
+        Handling::BySlot => match slot_named(args) {
+            Some(slot) => Plan::Slot(row, slot),
+            None => Plan::AnyPrimary(row),
+        },
+        Handling::Refused(reason) if reason.policy().is_some() => {
+            Plan::Refuse(Refusal::NotPassedOn(row, reason))
+        }
         Handling::Refused(_) => Plan::Refuse(Refusal::Unknown),
     }
+}
+
+/// The plan for what policy refuses and the operator has allowed.
+pub fn anyway(row: &'static Row, args: &Args<'_>) -> Plan {
+    match row.request_policy {
+        RequestPolicy::AllNodes => Plan::Nodes(row),
+        _ => by_keys(row, args),
+    }
+}
+
+#[inline]
+fn by_keys(row: &'static Row, args: &Args<'_>) -> Plan {
+    match command::slot(row, args) {
+        KeysInSlots::One(slot) => Plan::Slot(row, slot),
+        KeysInSlots::None => Plan::AnyPrimary(row),
+        KeysInSlots::Several if row.request_policy == RequestPolicy::MultiShard => Plan::Split(row),
+        KeysInSlots::Several => Plan::CrossSlot(row),
+    }
+}
+
+/// The slot whose number is the third word.
+fn slot_named(args: &Args<'_>) -> Option<Slot> {
+    Slot::new(str::from_utf8(args.get(2)?).ok()?.parse().ok()?)
 }

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use tokio::sync::mpsc;
@@ -56,14 +56,18 @@ impl Crew {
         let (report, ended) = mpsc::unbounded_channel();
         let run_id: String = (0..40).map(|_| fastrand::char('a'..='f')).collect();
         let mut members = Vec::new();
-        for number in 0..settings.workers {
-            let (sender, mail) = mailbox();
+        let (senders, mailboxes): (Vec<Sender>, Vec<Mailbox>) =
+            (0..settings.workers).map(|_| mailbox()).unzip();
+        let senders: Arc<[Sender]> = senders.into();
+        for (number, mail) in mailboxes.into_iter().enumerate() {
+            let sender = senders[number].clone();
             let clients = Arc::new(AtomicUsize::new(0));
             let cells = Arc::new(WorkerCells::new(CommandId::COUNT));
             registry.register_worker(Arc::clone(&cells));
             let post = Post {
                 mail,
                 sender: sender.clone(),
+                all: Arc::clone(&senders),
                 clients: Arc::clone(&clients),
                 cells,
                 handle: handle.clone(),
@@ -172,6 +176,8 @@ fn words(panic: &(dyn std::any::Any + Send)) -> &str {
 struct Post {
     mail: Mailbox,
     sender: Sender,
+    /// Of all workers.
+    all: Arc<[Sender]>,
     clients: Arc<AtomicUsize>,
     cells: Arc<WorkerCells>,
     handle: Handle,
@@ -195,7 +201,7 @@ impl Post {
         };
         let cells = Arc::clone(&self.cells);
         let wishes = self.handle.clone();
-        let clients = self.clients;
+        let (clients, all) = (self.clients, self.all);
         let settings = driver::Settings {
             connect_timeout: self.settings.connect_timeout,
             second_look: self.settings.second_look,
@@ -203,6 +209,13 @@ impl Post {
             wish: Box::new(move |wish, waited_for| {
                 wishes.waits_for(waited_for);
                 wishes.request_refresh(reason(wish));
+            }),
+            ask: Box::new(move |inquiry| {
+                let inquiry = Arc::new(inquiry);
+                for worker in all.iter() {
+                    // One that has ended drops its share, which is an answer too.
+                    let _ = worker.send(Mail::Question(Arc::clone(&inquiry)));
+                }
             }),
             closed: Box::new(move |count| {
                 clients.fetch_sub(count, Ordering::Relaxed);
@@ -268,6 +281,7 @@ fn surroundings(
                 process_id: std::process::id(),
                 run_id: statics.run_id.clone(),
                 tcp_port: statics.tcp_port,
+                unix_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
                 uptime_seconds: epoch.elapsed().as_secs(),
                 connected_clients: summary.clients,
                 commands_processed: summary.requests_total,

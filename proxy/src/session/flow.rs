@@ -14,6 +14,8 @@ const COMPACT_BYTES: usize = 64 * 1024;
 pub enum Entry {
     /// Its reply has not come.
     Waiting,
+    /// Its reply has not come, and its client does not want it.
+    Muted,
     /// Its reply came before an earlier one: it is kept in `held`, from `start` on.
     Held {
         /// First byte in `held`.
@@ -26,6 +28,8 @@ pub enum Entry {
     Large {
         /// Index of the node connection.
         connection: u32,
+        /// Its client does not want it.
+        muted: bool,
     },
 }
 
@@ -64,6 +68,16 @@ impl Flow {
         sequence
     }
 
+    /// As [`Flow::push`], for a request whose reply the client does not want: it has its turn, and
+    /// nothing of it goes out.
+    pub fn push_muted(&mut self) -> u32 {
+        let sequence = self.push();
+        if let Some(entry) = self.ring.back_mut() {
+            *entry = Entry::Muted;
+        }
+        sequence
+    }
+
     /// Requests without a complete reply in `out`.
     #[inline]
     pub fn in_flight(&self) -> usize {
@@ -78,10 +92,11 @@ impl Flow {
     #[inline]
     pub fn settle(&mut self, sequence: u32, reply: &[u8]) -> Result<bool, Misplaced> {
         let index = sequence.wrapping_sub(self.first) as usize;
-        match self.ring.get(index) {
-            Some(Entry::Waiting) => {}
+        let reply = match self.ring.get(index) {
+            Some(Entry::Waiting) => reply,
+            Some(Entry::Muted) => &[],
             _ => return Err(Misplaced),
-        }
+        };
         if index == 0 {
             self.out.extend_from_slice(reply);
             self.advance();
@@ -149,7 +164,9 @@ impl Flow {
     pub fn begin_large(&mut self, sequence: u32, connection: u32) -> Result<bool, Misplaced> {
         let index = sequence.wrapping_sub(self.first) as usize;
         match self.ring.get_mut(index) {
-            Some(entry @ Entry::Waiting) => *entry = Entry::Large { connection },
+            Some(entry @ (Entry::Waiting | Entry::Muted)) => {
+                *entry = Entry::Large { connection, muted: *entry == Entry::Muted };
+            }
             _ => return Err(Misplaced),
         }
         Ok(index == 0)
@@ -158,8 +175,10 @@ impl Flow {
     /// The large reply of this request was lost before any of it was passed on: it waits again.
     pub fn forget_large(&mut self, sequence: u32) {
         let index = sequence.wrapping_sub(self.first) as usize;
-        if let Some(entry @ Entry::Large { .. }) = self.ring.get_mut(index) {
-            *entry = Entry::Waiting;
+        if let Some(entry) = self.ring.get_mut(index)
+            && let Entry::Large { muted, .. } = *entry
+        {
+            *entry = if muted { Entry::Muted } else { Entry::Waiting };
         }
     }
 
@@ -167,14 +186,16 @@ impl Flow {
     #[inline]
     pub fn large_front(&self) -> Option<u32> {
         match self.ring.front() {
-            Some(Entry::Large { connection }) => Some(*connection),
+            Some(Entry::Large { connection, .. }) => Some(*connection),
             _ => None,
         }
     }
 
     /// Passes on a piece of the large reply at the front.
     pub fn pass(&mut self, piece: &[u8]) {
-        self.out.extend_from_slice(piece);
+        if !matches!(self.ring.front(), Some(Entry::Large { muted: true, .. })) {
+            self.out.extend_from_slice(piece);
+        }
     }
 
     /// The large reply at the front has been passed on to its end.
@@ -299,6 +320,20 @@ mod tests {
         flow.pass(b"b2");
         flow.end_large();
         assert_eq!(flow.output(), b"ab1b2c");
+    }
+
+    #[test]
+    fn what_is_muted_has_its_turn_and_says_nothing() {
+        let mut flow = Flow::default();
+        let (a, b, c, d) = (flow.push_muted(), flow.push(), flow.push_muted(), flow.push());
+        flow.settle(b, b"b").unwrap();
+        assert_eq!(flow.output(), b"", "its turn has not come");
+        flow.settle(a, b"a").unwrap();
+        assert_eq!(flow.begin_large(c, 9), Ok(true));
+        flow.pass(b"c");
+        flow.end_large();
+        flow.settle(d, b"d").unwrap();
+        assert_eq!(flow.output(), b"bd");
     }
 
     #[test]

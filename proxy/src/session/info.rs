@@ -2,6 +2,7 @@
 //! that look for a version, a role or `loading:0` find them.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 /// What INFO and HELLO tell about this proxy and the cluster behind it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Facts {
     pub run_id: String,
     /// The port that clients connect to.
     pub tcp_port: u16,
+    /// The wall clock, as the time since 1970.
+    pub unix_time: Duration,
     /// Seconds since the start.
     pub uptime_seconds: u64,
     /// Clients of the whole process.
@@ -115,6 +118,7 @@ mod tests {
             process_id: 1,
             run_id: "0".repeat(40),
             tcp_port: 6379,
+            unix_time: Duration::ZERO,
             uptime_seconds: 90_000,
             connected_clients: 3,
             commands_processed: 12,

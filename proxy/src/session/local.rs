@@ -1,6 +1,6 @@
 //! The commands that slotway answers itself, with a server's own words.
 
-use super::{Facts, Session, info};
+use super::{Facts, Session, connection, info, lolwut};
 use crate::command::Local;
 use crate::node::Mode;
 use crate::resp::{Args, canonical_integer, write};
@@ -14,6 +14,8 @@ pub enum Answer {
     Failed,
     /// It is closed once the answer is written; what it sent behind this request is dropped.
     Close,
+    /// It goes on, and there is no reply, not even an empty one.
+    Silent,
     /// Not one of ours with these arguments: it is refused as an unknown command.
     Unknown,
 }
@@ -25,7 +27,7 @@ pub fn changes_mode(local: Local) -> bool {
 }
 
 /// Answers a local command: appends exactly one reply to `out`, none if it returns
-/// [`Answer::Unknown`]. `facts` is called only where they are needed.
+/// [`Answer::Silent`] or [`Answer::Unknown`]. `facts` is called only where they are needed.
 pub fn answer(
     local: Local,
     args: &Args<'_>,
@@ -62,14 +64,28 @@ pub fn answer(
             None => write::null_bulk(out),
         },
         Local::ClientSetname => return set_name(args.get(2).unwrap_or_default(), session, out),
-        Local::ClientSetinfo => return set_info(args, out),
+        Local::ClientSetinfo => return set_info(args, session, out),
+        Local::ClientReply => return connection::reply_mode(args, session, out),
+        Local::ClientNoEvict => return connection::switch(args, out, None),
+        Local::ClientNoTouch => return connection::switch(args, out, Some(connection::NO_TOUCH)),
+        Local::ClientTracking if args.len() == 3 => {
+            return connection::switch(args, out, Some(connection::TRACKING));
+        }
+        Local::ClientTracking => return connection::tracking(args, out),
+        Local::ClientCaching => return fail(out, connection::NO_CACHING),
+        Local::ClientGetredir => write::integer(out, -1),
+        Local::ClientTrackinginfo => connection::tracking_info(out),
+        Local::ClientUnblock => return connection::unblock(args, out),
+        Local::ClientCapa | Local::Readonly => write::simple(out, "OK"),
+        Local::Time => connection::time(facts().unix_time, out),
+        Local::Lolwut => write::bulk(out, lolwut::text(&facts().server_version)),
         #[allow(unreachable_patterns)] // commands that later issues answer here
         _ => return Answer::Unknown,
     }
     Answer::Served
 }
 
-fn fail(out: &mut Vec<u8>, text: &str) -> Answer {
+pub(super) fn fail(out: &mut Vec<u8>, text: &str) -> Answer {
     write::error(out, text);
     Answer::Failed
 }
@@ -142,7 +158,7 @@ fn set_name(name: &[u8], session: &mut Session, out: &mut Vec<u8>) -> Answer {
     Answer::Served
 }
 
-fn set_info(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
+fn set_info(args: &Args<'_>, session: &mut Session, out: &mut Vec<u8>) -> Answer {
     let (option, value) = (args.get(2).unwrap_or_default(), args.get(3).unwrap_or_default());
     let name = match option.to_ascii_uppercase().as_slice() {
         b"LIB-NAME" => "LIB-NAME",
@@ -158,6 +174,9 @@ fn set_info(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
             &format!("ERR {name} cannot contain spaces, newlines or special characters."),
         );
     }
+    let library = session.library.get_or_insert_default();
+    let field = if name == "LIB-NAME" { &mut library.name } else { &mut library.version };
+    *field = (!value.is_empty()).then(|| value[..value.len().min(NAME_BYTES_MAX)].into());
     write::simple(out, "OK");
     Answer::Served
 }
@@ -237,6 +256,11 @@ fn hello(
     Answer::Served
 }
 
+/// A decimal number, as a server reads one.
+pub(super) fn parse_integer(digits: &[u8]) -> Option<i64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +280,7 @@ mod tests {
             process_id: 1,
             run_id: String::new(),
             tcp_port: 1,
+            unix_time: std::time::Duration::from_micros(12_000_345),
             uptime_seconds: 0,
             connected_clients: 0,
             commands_processed: 0,

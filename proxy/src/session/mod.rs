@@ -1,12 +1,21 @@
 //! One client: its requests in order, its replies in the same order, what it may still do, and
 //! what slotway answers by itself.
 
+mod clients;
+mod cluster;
+mod connection;
 mod flow;
 mod info;
 mod local;
+mod lolwut;
+mod question;
 mod state;
 
+pub use clients::{Filter, Kill, line};
+pub use cluster::ClusterQuestion;
+pub use connection::Replies;
 pub use flow::{Entry, Flow, Misplaced};
 pub use info::Facts;
 pub use local::{Answer, answer, changes_mode};
-pub use state::{Away, ClientEnd, Closing, Session, Window};
+pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
+pub use state::{Away, ClientEnd, Closing, Library, Session, Window};

@@ -1,10 +1,12 @@
 //! The state of one client.
 
-use super::Flow;
+use super::{Flow, Replies};
+use crate::command::CommandId;
 use crate::metrics::WorkerCells;
 use crate::node::Mode;
 use crate::resp::request::Scanner;
 use crate::slot::Slot;
+use crate::time::Moment;
 
 /// Bytes that the replies in flight of one client may be expected to come to.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
@@ -73,6 +75,8 @@ pub enum ClientEnd {
     ProtocolError,
     /// It did not read its replies, or stopped in the middle of a large request.
     Slow,
+    /// Another client, or itself, said CLIENT KILL.
+    Killed,
     /// This process ends.
     Drained,
     /// A reply could not be passed on whole, because its node was lost in the middle, or because
@@ -88,6 +92,7 @@ impl ClientEnd {
             ClientEnd::Quit => &cells.clients_closed_quit,
             ClientEnd::ProtocolError => &cells.clients_closed_protocol_error,
             ClientEnd::Slow => &cells.clients_closed_slow,
+            ClientEnd::Killed => &cells.clients_closed_killed,
             ClientEnd::Drained => &cells.clients_closed_drain,
             ClientEnd::Broken => &cells.clients_closed_error,
         };
@@ -139,8 +144,31 @@ pub struct Session {
     pub end: ClientEnd,
     /// The protocol and the database that it chose.
     pub mode: Mode,
+    /// It waits for the answer to a question: nothing further of it is taken before.
+    pub asking: bool,
+    /// Which of its replies it wants.
+    pub replies: Replies,
+    /// There was a reply that it did not want.
+    pub has_muted: bool,
+    /// Its last request.
+    pub last_command: Option<CommandId>,
+    /// When it connected.
+    pub connected: Moment,
+    /// When it last sent something.
+    pub active: Moment,
     /// What it called itself by `CLIENT SETNAME`.
     pub name: Option<Box<[u8]>>,
+    /// What it told by `CLIENT SETINFO`.
+    pub library: Option<Box<Library>>,
+}
+
+/// The library that a client uses, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Library {
+    /// LIB-NAME
+    pub name: Option<Box<[u8]>>,
+    /// LIB-VER
+    pub version: Option<Box<[u8]>>,
 }
 
 impl Session {
@@ -162,7 +190,14 @@ impl Session {
             closing: Closing::No,
             end: ClientEnd::Left,
             mode: Mode::BASE,
+            asking: false,
+            replies: Replies::On,
+            has_muted: false,
+            last_command: None,
+            connected: Moment::default(),
+            active: Moment::default(),
             name: None,
+            library: None,
         }
     }
 
@@ -170,6 +205,20 @@ impl Session {
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.flow.as_ref().map_or(0, |flow| flow.in_flight())
+    }
+
+    /// Whether the reply to the request at hand is not wanted. Asked once a request: to skip one
+    /// reply is over with it.
+    #[inline]
+    pub fn take_mute(&mut self) -> bool {
+        if self.replies == Replies::On {
+            return false;
+        }
+        if self.replies == Replies::SkipNext {
+            self.replies = Replies::On;
+        }
+        self.has_muted = true;
+        true
     }
 
     /// A request to `slot` would overtake an earlier one that is not settled.

@@ -13,6 +13,9 @@ impl Worker {
         self.cells.clients_total.add(1);
         self.cells.clients.add(1);
         let index = self.clients.insert(id);
+        if let Some(session) = self.clients.get(index) {
+            (session.connected, session.active) = (now, now);
+        }
         if self.draining {
             self.end_client(index, ClientEnd::Drained);
         }
@@ -24,6 +27,7 @@ impl Worker {
         self.now = now;
         self.cells.client_bytes_in.add(bytes.len() as u64);
         let Some(session) = self.clients.get(index) else { return };
+        session.active = now;
         if session.closing != Closing::No {
             return; // what comes behind QUIT or a protocol error is dropped, as on a server
         }

@@ -343,7 +343,10 @@ impl Worker {
             session.large_request = true;
             self.cells.large_requests.add(1);
         }
-        let sequence = flow.push();
+        let muted = session.take_mute();
+        session.last_command = Some(row.id);
+        let flow = session.flow.as_mut()?;
+        let sequence = if muted { flow.push_muted() } else { flow.push() };
         flow.gathers += 1;
         let whole = Ticket {
             sequence,

@@ -29,7 +29,9 @@ mod modes;
 mod nodes;
 mod operator;
 mod outbox;
+mod pause;
 mod pool;
+mod questions;
 mod rejections;
 mod requests;
 mod settings;
@@ -62,7 +64,9 @@ use health::Held;
 use leaving::Leaving;
 use lots::{Lot, Parking};
 use outbox::Outbox;
+use pause::Pause;
 use pool::Pool;
+use questions::Asked;
 use requests::LargeReads;
 use settle::Clients;
 
@@ -116,6 +120,8 @@ pub struct Worker {
     held_bytes: usize,
     diary: Diary,
     large_reads: LargeReads,
+    asked: Asked,
+    pause: Option<Pause>,
     outbox: Outbox,
     /// Where the arguments of the request at hand lie; kept to keep its memory.
     spans: Vec<Span>,
@@ -154,6 +160,8 @@ impl Worker {
             held_bytes: 0,
             diary: Diary::default(),
             large_reads: LargeReads::default(),
+            asked: Asked::default(),
+            pause: None,
             outbox: Outbox::default(),
             spans: Vec::new(),
             inline: Vec::new(),
@@ -243,7 +251,7 @@ impl Worker {
 
     /// When [`Worker::tick`] wants to be called, if nothing happens before.
     pub fn next_wake(&self) -> Option<Moment> {
-        let waiting = [self.next_parking_event(), self.next_large_event()];
+        let waiting = [self.next_parking_event(), self.next_large_event(), self.next_pause_event()];
         waiting.into_iter().flatten().min()
     }
 
@@ -289,5 +297,6 @@ impl Worker {
         self.now = now;
         self.tick_parking();
         self.tick_large();
+        self.tick_pause();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::session::Question;
 use crate::topology::Endpoint;
 
 /// Something for the driver to do, in the order given.
@@ -33,6 +34,16 @@ pub enum Action {
     ReadClient {
         /// The client's index.
         client: u32,
+    },
+    /// Have a client's question answered: by `answer_own`, or by `inquire` of all workers and then
+    /// `answered`.
+    Ask {
+        /// The heart's number of it.
+        number: u64,
+        /// Who asks.
+        client: u32,
+        /// What is asked.
+        question: Question,
     },
     /// Something suggests that the topology has changed.
     Refresh(WishReason),

@@ -1,13 +1,13 @@
 //! From a client's bytes to requests, and from a request to the node that executes it.
 
 use super::pool::Pool;
-use super::{NO_POOL, Worker};
+use super::{NO_POOL, Settings, Worker};
 use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Mode, Phase, Ticket};
 use crate::resp::request::{Frame, canonical_inline};
 use crate::resp::{Args, write};
-use crate::routing::{Plan, plan};
+use crate::routing::{Plan, anyway, plan};
 use crate::session::{self, Answer, ClientEnd, Closing};
 use crate::slot::Slot;
 
@@ -90,6 +90,8 @@ impl Worker {
                 && session.in_flight_bytes > 0)
             || flow.reply_bytes() > self.settings.output_pause
             || session.large_request
+            || session.asking
+            || self.pause.is_some_and(|pause| pause.holds(args))
         {
             session.blocked = true;
             return Step::Later;
@@ -102,7 +104,13 @@ impl Worker {
             Plan::Shards(row) => return self.ask_shards(index, row, args),
             Plan::Nodes(row) => return self.ask_nodes(index, row, args),
             Plan::CrossSlot(row) => return self.refuse_cross_slot(index, row),
-            Plan::Refuse(refusal) => return self.refuse(index, &refusal, args),
+            Plan::Refuse(refusal) => match allowed(&self.settings, &refusal, args) {
+                Some(Plan::Slot(row, slot)) => (row, Some(slot)),
+                Some(Plan::AnyPrimary(row)) => (row, None),
+                Some(Plan::Nodes(row)) => return self.ask_nodes(index, row, args),
+                Some(Plan::CrossSlot(row)) => return self.refuse_cross_slot(index, row),
+                _ => return self.refuse(index, &refusal, args),
+            },
         };
         let alone = flow.in_flight() == 0;
         if session.would_overtake(slot) || (len > self.settings.large_request && !alone) {
@@ -113,6 +121,7 @@ impl Worker {
             }
             return Step::Later;
         }
+        session.last_command = Some(row.id);
         let Some(flow) = &mut session.flow else { return Step::Taken };
         let class = command::class(row, args);
         let mut strict = false;
@@ -128,8 +137,10 @@ impl Worker {
             strict = true;
         }
         let client = ClientKey { index, generation: session.generation };
+        let muted = session.take_mute();
+        let Some(flow) = &mut session.flow else { return Step::Taken };
         let ticket = Ticket {
-            sequence: flow.push(),
+            sequence: if muted { flow.push_muted() } else { flow.push() },
             len: len as u32,
             arrival: self.next_arrival,
             slot,
@@ -178,8 +189,11 @@ impl Worker {
     /// Adds an answer of ours at this request's place among the client's replies.
     pub(super) fn answer(&mut self, index: u32, reply: impl FnOnce(&mut Vec<u8>)) {
         let Some(session) = self.clients.get_with_flow(index) else { return };
+        let muted = session.take_mute();
         let Some(flow) = &mut session.flow else { return };
-        if flow.answer(reply) {
+        if muted {
+            flow.answer(|_| ());
+        } else if flow.answer(reply) {
             self.clients.mark_dirty(index);
         }
     }
@@ -198,18 +212,26 @@ impl Worker {
             session.blocked = true;
             return Step::Later;
         }
+        session.last_command = Some(row.id);
         let facts = &self.around.facts;
-        let answer = match local {
-            command::Local::Proxy => self.operator(row, args, &mut reply),
-            _ => session::answer(local, args, session, facts, &mut reply),
+        let answer = match session::question(local, args, session.id) {
+            None if local == command::Local::Proxy => self.operator(row, args, &mut reply),
+            None => session::answer(local, args, session, facts, &mut reply),
+            Some(Ok(question)) => return self.ask(index, row, question),
+            Some(Err(text)) => {
+                write::error(&mut reply, text);
+                Answer::Failed
+            }
         };
         let outcome = match answer {
-            Answer::Served | Answer::Close => Outcome::Ok,
+            Answer::Served | Answer::Close | Answer::Silent => Outcome::Ok,
             Answer::Failed => Outcome::Refused,
             Answer::Unknown => return self.refuse(index, &Refusal::Unknown, args),
         };
         self.cells.request_done(row.id.index(), outcome, 0);
-        self.answer(index, |out| out.extend_from_slice(&reply));
+        if answer != Answer::Silent {
+            self.answer(index, |out| out.extend_from_slice(&reply));
+        }
         if answer == Answer::Close {
             self.end_client(index, ClientEnd::Quit);
         }
@@ -248,5 +270,13 @@ impl Worker {
         }
         let other = self.routes.iter().copied().find(is_open);
         other.or_else(|| self.routes.iter().copied().find(|&p| p != NO_POOL)).unwrap_or(NO_POOL)
+    }
+}
+
+/// Where a request goes that policy refuses and the operator has allowed.
+fn allowed(settings: &Settings, refusal: &Refusal, args: &Args<'_>) -> Option<Plan> {
+    match *refusal {
+        Refusal::NotPassedOn(row, _) if settings.allowed.contains(row) => Some(anyway(row, args)),
+        _ => None,
     }
 }

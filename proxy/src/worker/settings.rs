@@ -2,10 +2,12 @@
 //! this worker's share here.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::RetryUnknown;
+use crate::command::{Allowed, RetryUnknown};
 use crate::resp::request::Limits;
+use crate::session::Address;
 
 /// Bounds and times of one worker.
 #[derive(Clone, Debug)]
@@ -51,6 +53,10 @@ pub struct Settings {
     pub circuit_wait: Duration,
     /// Connections beside the shared one that this worker may have to one node.
     pub dedicated_max: usize,
+    /// Commands that are passed on although policy refuses them.
+    pub allowed: Allowed,
+    /// Where cluster clients find slotway; empty: where the client is.
+    pub announce: Arc<[Address]>,
     /// An extra connection that was idle for so long is closed.
     pub node_idle_timeout: Duration,
 }
@@ -77,6 +83,8 @@ impl Default for Settings {
             retry_unknown: RetryUnknown::default(),
             circuit_wait: Duration::from_secs(1),
             dedicated_max: 15,
+            allowed: Allowed::default(),
+            announce: Arc::default(),
             node_idle_timeout: Duration::from_secs(60),
         }
     }

@@ -309,7 +309,9 @@ impl News {
             session.large_request = false;
             self.large_done.push(ticket.client);
         }
-        if session.blocked {
+        // A reply that is not wanted leaves nothing to write, after which it would be looked
+        // whether the client is idle, or was waiting for its end.
+        if session.blocked || session.has_muted {
             session.blocked = false;
             self.resumable.push(ticket.client.index);
         }

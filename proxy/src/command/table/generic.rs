@@ -12,7 +12,7 @@ pub(super) const ROWS: &[Row] = &[
     row("expireat",        -3, WRITE | FAST,                  KEY_1,          N, ROUTED),
     row("expiretime",       2, READONLY | FAST,               KEY_1,          R, ROUTED).redis(7, 0),
     row("keys",             2, READONLY,                      NO_KEY,         R, SHARDS).policy(Request::AllShards, Response::Default),
-    row("migrate",         -6, WRITE | MOVABLEKEYS,           Keys::Migrate,  N, ADMIN_ONLY),
+    row("migrate",         -6, WRITE | MOVABLEKEYS,           Keys::Migrate,  N, RESHAPES),
     row("move",             3, WRITE | FAST,                  KEY_1,          N, ROUTED),
     row("object",          -2, NO_FLAG,                       NO_KEY,         N, FAMILY),
     row("object|encoding",  3, READONLY,                      KEY_2,          R, ROUTED),

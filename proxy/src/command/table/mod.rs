@@ -155,7 +155,9 @@ mod tests {
         for row in rows() {
             match row.handling {
                 Handling::Routed => assert_ne!(row.keys, Keys::None, "{}", row.name),
-                Handling::AnyNode => assert_eq!(row.keys, Keys::None, "{}", row.name),
+                Handling::AnyNode | Handling::BySlot => {
+                    assert_eq!(row.keys, Keys::None, "{}", row.name);
+                }
                 Handling::Shards | Handling::Nodes => {
                     assert_eq!(row.keys, Keys::None, "{}", row.name);
                 }

@@ -121,6 +121,10 @@ pub(super) const BLOCKS: Handling = Handling::Refused(Reason::Blocks);
 pub(super) const CONNECTION: Handling = Handling::Refused(Reason::ChangesConnection);
 pub(super) const KEYLESS: Handling = Handling::Refused(Reason::Keyless);
 pub(super) const ADMIN_ONLY: Handling = Handling::Refused(Reason::Administrative);
+pub(super) const ONE_NODE: Handling = Handling::Refused(Reason::OneNode);
+pub(super) const RESHAPES: Handling = Handling::Refused(Reason::Reshapes);
+pub(super) const TAKES_OVER: Handling = Handling::Refused(Reason::TakesOver);
+pub(super) const BY_SLOT: Handling = Handling::BySlot;
 pub(super) const FAMILY: Handling = Handling::Refused(Reason::Family);
 
 pub(super) const fn local(command: Local) -> Handling {

@@ -9,7 +9,7 @@ use crate::events::{Event, Told};
 use crate::metrics::{NodeCells, WorkerCells};
 use crate::resp::request::{Frame, Limits, Scanner};
 use crate::resp::{Args, write};
-use crate::session::Facts;
+use crate::session::{Address, CommonQuestion, Ends, Facts, Part, Question};
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::{Draft, Endpoint, Node, NodeId, Role, Topology};
@@ -40,6 +40,8 @@ pub(super) struct Bench {
     /// What clients have received, by index.
     pub(super) received: BTreeMap<u32, Vec<u8>>,
     pub(super) closed: Vec<u32>,
+    /// Questions to all workers that nobody has answered.
+    pub(super) questions: Vec<(u64, CommonQuestion)>,
     pub(super) wishes: Vec<WishReason>,
     /// What nodes were told to kill.
     pub(super) killed: Vec<String>,
@@ -135,6 +137,7 @@ impl Bench {
                 process_id: 1,
                 run_id: "0".repeat(40),
                 tcp_port: 6379,
+                unix_time: Duration::ZERO,
                 uptime_seconds: 0,
                 connected_clients: 0,
                 commands_processed: 0,
@@ -155,6 +158,7 @@ impl Bench {
             wires: BTreeMap::new(),
             received: BTreeMap::new(),
             closed: Vec::new(),
+            questions: Vec::new(),
             wishes: Vec::new(),
             killed: Vec::new(),
             dead: Vec::new(),
@@ -193,6 +197,16 @@ impl Bench {
     pub(super) fn got(&mut self, client: u32) -> String {
         let bytes = self.received.get_mut(&client).map(std::mem::take).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// This worker, and these parts of others, answer the oldest question to all workers.
+    pub(super) fn answer_question(&mut self, others: Vec<Part>) {
+        let (number, question) = self.questions.remove(0);
+        let own = self.worker.inquire(&question, ends, self.now);
+        self.turn();
+        let reply = question.reply(others.into_iter().chain([own]).collect());
+        self.worker.answered(number, &reply, self.now);
+        self.turn();
     }
 
     // ---- nodes ----
@@ -343,6 +357,12 @@ impl Bench {
             Action::CloseClient { client } => self.closed.push(client),
             Action::ReadNode { .. } | Action::ReadClient { .. } => {}
             Action::Refresh(reason) => self.wishes.push(reason),
+            Action::Ask { number, client, question } => match question {
+                Question::Own(own) => {
+                    self.worker.answer_own(number, &own, &ends(client), self.now);
+                }
+                Question::All(all) => self.questions.push((number, all)),
+            },
         }
     }
 
@@ -417,6 +437,12 @@ impl Bench {
             }
         }
     }
+}
+
+/// The ends of a client's connection.
+pub(super) fn ends(client: u32) -> Ends {
+    let at = |host: &str, port| Address { host: host.into(), port };
+    Ends { peer: at("10.1.1.1", client as u16), local: at("10.0.0.9", 6379) }
 }
 
 /// A request as an array, its words split at blanks.

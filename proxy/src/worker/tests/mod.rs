@@ -12,6 +12,7 @@ mod large;
 mod model;
 mod modes;
 mod operator;
+mod questions;
 mod redirects;
 mod retry;
 mod routing;

@@ -460,6 +460,7 @@ impl World {
                     }
                 }
                 Action::Refresh(_) => self.wished = true,
+                Action::Ask { .. } => unreachable!("no client of this world asks anything"),
             }
         }
     }

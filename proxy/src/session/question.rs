@@ -1,0 +1,140 @@
+//! What a client asks that its worker alone cannot answer: it takes the address of a connection,
+//! or all workers. Its place among the client's replies waits for the answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::clients::{Filter, Kill};
+use super::cluster::ClusterQuestion;
+use crate::command::Local;
+use crate::resp::{Args, write};
+
+/// One end of a connection, or where cluster clients are told to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// A name, or an address (an IPv6 one without brackets); empty: unknown.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Written as a server writes it: an IPv6 address in brackets.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Both ends of a client's connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Where the client is.
+    pub peer: Address,
+    /// Where it has connected to.
+    pub local: Address,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Its own worker answers, once it knows the ends of the client's connection.
+    Own(OwnQuestion),
+    /// All workers answer together.
+    All(CommonQuestion),
+}
+
+/// What takes the ends of the asking client's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnQuestion {
+    /// CLIENT INFO
+    Info,
+    /// CLUSTER and what follows it
+    Cluster(ClusterQuestion),
+}
+
+/// What takes all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommonQuestion {
+    /// CLIENT LIST
+    List(Filter),
+    /// CLIENT KILL
+    Kill(Kill),
+    /// CLIENT PAUSE
+    Pause {
+        /// How long from now.
+        time: Duration,
+        /// Only what may write waits, not everything.
+        writes_only: bool,
+    },
+    /// CLIENT UNPAUSE
+    Unpause,
+}
+
+/// What one worker has to say to a [`CommonQuestion`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Its clients: each one's id, and its line.
+    Lines(Vec<(u64, String)>),
+    /// So many of its clients were concerned.
+    Count(usize),
+    /// It is done.
+    Done,
+}
+
+impl CommonQuestion {
+    /// The reply, from what the workers have said; one that has ended says nothing.
+    pub fn reply(&self, parts: Vec<Part>) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            CommonQuestion::List(_) => {
+                let lines = |part| if let Part::Lines(lines) = part { lines } else { Vec::new() };
+                let mut lines: Vec<(u64, String)> = parts.into_iter().flat_map(lines).collect();
+                lines.sort_unstable();
+                let text: String = lines.into_iter().map(|(_, line)| line).collect();
+                write::bulk(&mut out, text);
+            }
+            CommonQuestion::Kill(kill) => {
+                let count = |part: &Part| if let Part::Count(count) = part { *count } else { 0 };
+                kill.reply(parts.iter().map(count).sum(), &mut out);
+            }
+            CommonQuestion::Pause { .. } | CommonQuestion::Unpause => write::simple(&mut out, "OK"),
+        }
+        out
+    }
+}
+
+/// The question that a local command is, or the error it is answered with; `None` if the command
+/// asks nothing: [`answer`](super::answer) answers it. `id` is the client's.
+pub fn question(local: Local, args: &Args<'_>, id: u64) -> Option<Result<Question, String>> {
+    let common = match local {
+        Local::ClientInfo => return Some(Ok(Question::Own(OwnQuestion::Info))),
+        Local::Cluster => {
+            let question = ClusterQuestion::of(args);
+            return Some(Ok(Question::Own(OwnQuestion::Cluster(question))));
+        }
+        Local::ClientList => Filter::of_list(args, id).map(CommonQuestion::List),
+        Local::ClientKill => Kill::of(args, id).map(CommonQuestion::Kill),
+        Local::ClientPause => pause(args),
+        Local::ClientUnpause => Ok(CommonQuestion::Unpause),
+        _ => return None,
+    };
+    Some(common.map(Question::All))
+}
+
+fn pause(args: &Args<'_>) -> Result<CommonQuestion, String> {
+    let writes_only = match args.get(3) {
+        _ if args.len() > 4 => return Err(super::connection::wrong_count(args)),
+        None => false,
+        Some(mode) if mode.eq_ignore_ascii_case(b"WRITE") => true,
+        Some(mode) if mode.eq_ignore_ascii_case(b"ALL") => false,
+        Some(_) => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
+    };
+    let millis = super::local::parse_integer(args.get(2).unwrap_or_default())
+        .ok_or("ERR timeout is not an integer or out of range")?;
+    let millis = u64::try_from(millis).map_err(|_| "ERR timeout is negative")?;
+    Ok(CommonQuestion::Pause { time: Duration::from_millis(millis), writes_only })
+}

@@ -1,0 +1,125 @@
+//! Questions of clients that take more than their worker knows: the addresses of a connection, or
+//! what all workers know. The request keeps its place among the client's replies, and the client
+//! goes on once it is answered, so that what it sends behind a CLIENT PAUSE is paused.
+
+use std::collections::HashMap;
+
+use super::requests::Step;
+use super::{Action, Worker};
+use crate::command::Row;
+use crate::metrics::Outcome;
+use crate::node::{ClientKey, Ticket};
+use crate::session::{ClientEnd, CommonQuestion, Ends, OwnQuestion, Part, Question, line};
+use crate::time::Moment;
+
+/// Requests that wait for an answer, by their numbers. Never more than there are clients.
+pub(super) type Asked = HashMap<u64, Ticket>;
+
+impl Worker {
+    /// Puts a client's question to the driver, which has it answered by [`Worker::answer_own`] or
+    /// [`Worker::answered`].
+    pub(super) fn ask(&mut self, index: u32, row: &'static Row, question: Question) -> Step {
+        let Some(session) = self.clients.get_with_flow(index) else { return Step::Taken };
+        let muted = session.take_mute();
+        let Some(flow) = &mut session.flow else { return Step::Taken };
+        let client = ClientKey { index, generation: session.generation };
+        let ticket = Ticket {
+            sequence: if muted { flow.push_muted() } else { flow.push() },
+            arrival: self.next_arrival,
+            ..Ticket::new(client, session.mode, row.id, self.now)
+        };
+        session.asking = true;
+        let number = self.next_arrival;
+        self.next_arrival += 1;
+        self.asked.insert(number, ticket);
+        self.outbox.push(Action::Ask { number, client: index, question });
+        Step::Taken
+    }
+
+    /// The answer to the question of this number, as the reply that its client gets. One whose
+    /// client has gone is dropped.
+    pub fn answered(&mut self, number: u64, reply: &[u8], now: Moment) {
+        self.now = now;
+        let Some(ticket) = self.asked.remove(&number) else { return };
+        if let Some(session) = self.clients.find(ticket.client) {
+            session.asking = false;
+        }
+        let outcome = if reply.first() == Some(&b'-') { Outcome::Refused } else { Outcome::Ok };
+        self.clients.settle(&ticket, reply, outcome, now);
+    }
+
+    /// Answers a question that takes no more than the ends of its client's connection.
+    pub fn answer_own(&mut self, number: u64, question: &OwnQuestion, ends: &Ends, now: Moment) {
+        let Some(ticket) = self.asked.get(&number) else { return };
+        let client = ticket.client;
+        let mut reply = Vec::new();
+        match question {
+            OwnQuestion::Info => {
+                let Some(session) = self.clients.find(client) else { return };
+                let line = line(session, client.index, ends, now);
+                crate::resp::write::bulk(&mut reply, line);
+            }
+            OwnQuestion::Cluster(question) => {
+                question.answer(&self.settings.announce, &ends.local, &mut reply);
+            }
+        }
+        self.answered(number, &reply, now);
+    }
+
+    /// What this worker has to say to a question that was put to all of them; does here what the
+    /// question orders. `ends` tells the ends of a client's connection.
+    pub fn inquire(
+        &mut self,
+        question: &CommonQuestion,
+        mut ends: impl FnMut(u32) -> Ends,
+        now: Moment,
+    ) -> Part {
+        self.now = now;
+        match question {
+            CommonQuestion::List(filter) => {
+                let mut lines = Vec::new();
+                for index in self.clients.indices() {
+                    let Some(session) = self.clients.get(index) else { continue };
+                    if filter.takes(session, now, || ends(index)) {
+                        lines.push((session.id, line(session, index, &ends(index), now)));
+                    }
+                }
+                Part::Lines(lines)
+            }
+            CommonQuestion::Kill(kill) => {
+                let mut killed = Vec::new();
+                for index in self.clients.indices() {
+                    let Some(session) = self.clients.get(index) else { continue };
+                    if kill.filter.takes(session, now, || ends(index)) {
+                        killed.push(index);
+                    }
+                }
+                for &index in &killed {
+                    self.kill_client(index);
+                }
+                Part::Count(killed.len())
+            }
+            CommonQuestion::Pause { time, writes_only } => {
+                self.pause(now + *time, *writes_only);
+                Part::Done
+            }
+            CommonQuestion::Unpause => {
+                self.unpause();
+                Part::Done
+            }
+        }
+    }
+
+    /// One that waits for the answer to a question still gets it: it may have killed itself.
+    fn kill_client(&mut self, index: u32) {
+        let Some(session) = self.clients.get(index) else { return };
+        if session.asking {
+            return self.end_client(index, ClientEnd::Killed);
+        }
+        let key = ClientKey { index, generation: session.generation };
+        if !session.unsettled.is_empty() {
+            self.drop_parked(key);
+        }
+        self.close_client(index, ClientEnd::Killed);
+    }
+}
