@@ -49,8 +49,7 @@ export const refused = [
   ["MULTI"],
   ["WATCH", "a"],
   ["BLPOP", "a", "1"],
-  ["CLIENT", "REPLY", "OFF"],
+  ["CLIENT", "IMPORT-SOURCE", "ON"],
   ["XREAD", "BLOCK", "1", "STREAMS", "a", "0"],
-  ["KEYS", "*"],
   ["NOSUCHTHING", "a"],
 ];

@@ -2,6 +2,8 @@
 //! `clients/`; what they need is installed into `target/clients` on the first run, and who is not
 //! there is skipped by name (`SLOTWAY_TEST_CLIENTS=require`: fails).
 
+#[path = "clients/cluster.rs"]
+mod cluster;
 #[path = "clients/programs.rs"]
 mod programs;
 
@@ -22,7 +24,7 @@ use testbed::{Cluster, Proxy};
 /// uses keys of its own.
 struct Stage {
     proxy: Proxy,
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 fn stage() -> Result<Arc<Stage>> {
@@ -33,7 +35,7 @@ fn stage() -> Result<Arc<Stage>> {
     }
     let cluster = Cluster::builder().replicas(0).start()?;
     let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
-    let stage = Arc::new(Stage { proxy, _cluster: cluster });
+    let stage = Arc::new(Stage { proxy, cluster });
     *shared = Arc::downgrade(&stage);
     Ok(stage)
 }
