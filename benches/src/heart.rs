@@ -55,6 +55,7 @@ impl Heart {
             facts: Box::new(|| Facts {
                 server_version: "7.0.15".into(),
                 databases: None,
+                valkey_version: None,
                 process_id: 1,
                 run_id: String::new(),
                 tcp_port: 1,

@@ -129,7 +129,8 @@ fn each_command_is_handled_as_the_first_issue_wants() {
         ),
         (BySlot, "CLUSTER COUNTKEYSINSLOT 1|CLUSTER GETKEYSINSLOT 1 1"),
         (AnyNode, "OBJECT HELP|CONFIG HELP|XINFO HELP|CLIENT HELP|CLUSTER HELP"),
-        (AnyNode, "COMMAND|COMMAND COUNT|COMMAND DOCS|COMMAND INFO get|COMMAND LIST|COMMAND HELP"),
+        (AnyNode, "COMMAND DOCS|COMMAND GETKEYS get k|COMMAND GETKEYSANDFLAGS get k|COMMAND HELP"),
+        (Here(Local::Command), "COMMAND|COMMAND COUNT|COMMAND INFO get|COMMAND LIST"),
         (Here(Local::Ping), "PING|PING x"),
         (Here(Local::Echo), "ECHO x"),
         (Here(Local::Quit), "QUIT"),
@@ -223,8 +224,8 @@ fn only_these_are_answered_without_keys() {
             .collect::<Vec<_>>()
             .join(" "),
         "function|dump function|list function|stats script|show acl|cat acl|dryrun acl|genpass \
-         acl|getuser acl|list acl|log acl|users command command|count command|docs \
-         command|getkeys command|getkeysandflags command|info command|list config|get lastsave \
+         acl|getuser acl|list acl|log acl|users command|docs \
+         command|getkeys command|getkeysandflags config|get lastsave \
          latency|doctor latency|graph latency|histogram memory|doctor memory|malloc-stats \
          memory|stats"
     );
@@ -237,7 +238,8 @@ fn only_these_are_answered_without_keys() {
         "auth client|caching client|capa client|getname client|getredir client|id client|info \
          client|kill client|list client|no-evict client|no-touch client|pause client|reply \
          client|setinfo client|setname client|tracking client|trackinginfo client|unblock \
-         client|unpause echo hello ping quit reset select info lolwut time \
+         client|unpause echo hello ping quit reset select command \
+         command|count command|info command|list info lolwut time \
          cluster|count-failure-reports cluster|info cluster|keyslot cluster|links cluster|myid \
          cluster|myshardid cluster|nodes cluster|replicas cluster|shards cluster|slaves \
          cluster|slots readonly readwrite proxy|events proxy|explain proxy|help proxy|info proxy|topology"

@@ -82,6 +82,8 @@ pub enum Local {
     ClientCapa,
     /// CLUSTER and what follows it, where that tells about the cluster that a client sees
     Cluster,
+    /// COMMAND, COMMAND COUNT, COMMAND INFO and COMMAND LIST
+    Command,
     /// READONLY and READWRITE
     Readonly,
     /// TIME

@@ -31,6 +31,8 @@ pub struct Row {
     pub handling: Handling,
     /// Which versions have it.
     pub since: Since,
+    /// The ACL category of its group, with its @; empty: none.
+    pub category: &'static str,
     /// How options change the class.
     pub(super) shift: Shift,
     /// Where its subcommands lie in the table: right behind it.
@@ -92,4 +94,22 @@ pub struct Since {
     pub redis_before: Option<Version>,
     /// Valkey has it from this version on, or never.
     pub valkey: Option<Version>,
+}
+
+impl Since {
+    /// Whether a server has it: a Valkey of the second version, or a Redis of the first.
+    pub fn includes(self, redis: Version, valkey: Option<Version>) -> bool {
+        match valkey {
+            Some(version) => self.valkey.is_some_and(|first| first <= version),
+            None => {
+                self.redis.is_some_and(|first| first <= redis)
+                    && self.redis_before.is_none_or(|end| redis < end)
+            }
+        }
+    }
+
+    /// Whether no server has it: it is a command of the proxy.
+    pub fn is_ours(self) -> bool {
+        self.redis.is_none() && self.valkey.is_none()
+    }
 }

@@ -102,7 +102,8 @@ declare_options! {
 
         /// Commands that are passed on although they are refused by default, for example
         /// `debug,migrate,config|rewrite`; `cluster` stands for all of its subcommands. One with
-        /// keys goes to their owner, one without to any primary.
+        /// keys goes to their owner, one that belongs on every node to all of them, any other to
+        /// any primary.
         allow_commands: Vec<String> = "", List { of: Allowable, at_least: 0 };
 
         /// How long a connection, to a client or to a node, is silent before TCP probes it.

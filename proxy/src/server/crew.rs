@@ -274,10 +274,13 @@ fn surroundings(
         facts: Box::new(move || {
             let summary = numbers.summary();
             let cluster = handle.facts();
-            let version = cluster.server_version.as_ref().map(|v| v.redis_version.clone());
+            let server = cluster.server_version.clone();
+            let valkey = server.as_ref().filter(|server| server.name == "valkey");
             Facts {
-                server_version: version.unwrap_or_else(|| "7.0.0".into()),
                 databases: cluster.databases,
+                valkey_version: valkey.map(|server| server.version.clone()),
+                server_version: server
+                    .map_or_else(|| "7.0.0".into(), |server| server.redis_version),
                 process_id: std::process::id(),
                 run_id: statics.run_id.clone(),
                 tcp_port: statics.tcp_port,

@@ -11,6 +11,8 @@ pub struct Facts {
     pub server_version: String,
     /// How many databases there are; `None`: the servers know no other than 0.
     pub databases: Option<u64>,
+    /// Its own version if it is a Valkey.
+    pub valkey_version: Option<String>,
     /// This process.
     pub process_id: u32,
     /// 40 hex digits, another one for each start.
@@ -115,6 +117,7 @@ mod tests {
         Facts {
             server_version: "7.0.15".into(),
             databases: None,
+            valkey_version: None,
             process_id: 1,
             run_id: "0".repeat(40),
             tcp_port: 6379,

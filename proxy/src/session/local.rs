@@ -277,6 +277,7 @@ mod tests {
         let facts = || Facts {
             server_version: "7.0.15".into(),
             databases: None,
+            valkey_version: None,
             process_id: 1,
             run_id: String::new(),
             tcp_port: 1,

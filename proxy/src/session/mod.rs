@@ -3,6 +3,7 @@
 
 mod clients;
 mod cluster;
+mod commands;
 mod connection;
 mod flow;
 mod info;
@@ -13,6 +14,7 @@ mod state;
 
 pub use clients::{Filter, Kill, line};
 pub use cluster::ClusterQuestion;
+pub use commands::{Offer, commands};
 pub use connection::Replies;
 pub use flow::{Entry, Flow, Misplaced};
 pub use info::Facts;

@@ -8,7 +8,7 @@ use crate::node::{ClientKey, Mode, Phase, Ticket};
 use crate::resp::request::{Frame, canonical_inline};
 use crate::resp::{Args, write};
 use crate::routing::{Plan, anyway, plan};
-use crate::session::{self, Answer, ClientEnd, Closing};
+use crate::session::{self, Answer, ClientEnd, Closing, Facts, Offer};
 use crate::slot::Slot;
 
 pub(super) use super::large_requests::LargeReads;
@@ -216,6 +216,15 @@ impl Worker {
         let facts = &self.around.facts;
         let answer = match session::question(local, args, session.id) {
             None if local == command::Local::Proxy => self.operator(row, args, &mut reply),
+            None if local == command::Local::Command => {
+                let Facts { server_version, valkey_version, .. } = facts();
+                let offer = Offer {
+                    redis: release(&server_version),
+                    valkey: valkey_version.as_deref().map(release),
+                    allowed: &self.settings.allowed,
+                };
+                session::commands(args, offer, &mut reply)
+            }
             None => session::answer(local, args, session, facts, &mut reply),
             Some(Ok(question)) => return self.ask(index, row, question),
             Some(Err(text)) => {
@@ -279,4 +288,10 @@ fn allowed(settings: &Settings, refusal: &Refusal, args: &Args<'_>) -> Option<Pl
         Refusal::NotPassedOn(row, _) if settings.allowed.contains(row) => Some(anyway(row, args)),
         _ => None,
     }
+}
+
+/// Major and minor of a version.
+fn release(version: &str) -> command::Version {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

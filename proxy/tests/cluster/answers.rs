@@ -1,5 +1,7 @@
 //! What slotway answers itself, beside what a node says to the same request.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail, ensure};
 use testbed::Proxy;
 
@@ -234,4 +236,94 @@ fn what_the_operator_allows_is_passed_on() -> Result<()> {
     assert!(epoch.starts_with("BUMPED ") || epoch.starts_with("STILL "), "{epoch}");
     assert!(text(&mut here, "SHUTDOWN")?.contains("see allow-commands"));
     Ok(())
+}
+
+/// Of each command what clients look at; of a node without what is refused here.
+#[test]
+fn commands_are_told_as_a_node_tells_them() -> Result<()> {
+    let cluster = shared()?;
+    let proxy = slotway(cluster.seeds()).start()?;
+    let mut node = Client::connect(&cluster.nodes()[0].addr())?;
+    let mut here = client(&proxy)?;
+    let (ours, theirs) = (records(&mut here)?, records(&mut node)?);
+    assert!(ours.len() > 200, "{}", ours.len());
+    let mut looser = Vec::new();
+    for (name, record) in ours.iter().filter(|(name, _)| !name.starts_with("proxy")) {
+        let Some(known) = theirs.get(name) else { bail!("the node has no {name}") };
+        assert_eq!(record.keys, known.keys, "{name}");
+        for category in ["@read", "@write", "@fast", "@slow"] {
+            let has = |record: &Record| record.categories.iter().any(|c| c == category);
+            assert_eq!(has(record), has(known), "{name}: {category}");
+        }
+        let missing = known.flags.iter().find(|flag| !record.flags.contains(flag));
+        if record.arity != known.arity || missing.is_some() {
+            looser.push(name.as_str());
+        }
+    }
+    // Those that differ from version to version, as `command_live` has it.
+    assert!(looser.len() < 12, "{looser:?}");
+    for refused in ["multi", "shutdown", "config|rewrite", "monitor", "subscribe"] {
+        assert!(!ours.contains_key(refused) && theirs.contains_key(refused), "{refused}");
+    }
+
+    let Reply::Integer(count) = ask(&mut here, "COMMAND COUNT")? else { bail!("no count") };
+    assert_eq!(usize::try_from(count)?, ours.keys().filter(|name| !name.contains('|')).count());
+    let list = format!("{:?}", ask(&mut here, "COMMAND LIST")?);
+    assert!(ours.keys().all(|name| list.contains(&format!("{:?}", Reply::bulk(name)))));
+    let nothing = Reply::Array(vec![Reply::Nil, Reply::Nil]);
+    assert_eq!(ask(&mut here, "COMMAND INFO nope shutdown")?, nothing);
+    for line in [
+        "COMMAND LIST foo",
+        "COMMAND LIST FILTERBY foo bar",
+        "COMMAND LIST FILTERBY PATTERN zinter?ard",
+        "COMMAND LIST FILTERBY PATTERN [x-z]lEn",
+        "COMMAND LIST FILTERBY MODULE nope",
+        "COMMAND LIST FILTERBY ACLCAT nope",
+        "COMMAND LIST FILTERBY ACLCAT hyperloglog extra",
+        "COMMAND GETKEYS mset a 1 b 2",
+        "COMMAND GETKEYS ping",
+        "COMMAND COUNT 1",
+        "COMMAND NOPE",
+    ] {
+        assert_eq!(ask(&mut here, line)?, ask(&mut node, line)?, "{line}");
+    }
+    Ok(())
+}
+
+struct Record {
+    arity: Reply,
+    flags: Vec<String>,
+    keys: Vec<Reply>,
+    categories: Vec<String>,
+}
+
+fn records(client: &mut Client) -> Result<BTreeMap<String, Record>> {
+    let array = |reply: &Reply| match reply {
+        Reply::Array(items) => Ok(items.clone()),
+        other => bail!("{other:?} is no array"),
+    };
+    let texts = |reply: &Reply| -> Result<Vec<String>> {
+        let text = |item: &Reply| match item {
+            Reply::Simple(text) => Ok(text.clone()),
+            Reply::Bulk(bytes) => Ok(String::from_utf8(bytes.clone())?),
+            other => bail!("{other:?} is no text"),
+        };
+        array(reply)?.iter().map(text).collect()
+    };
+    let mut rest = array(&ask(client, "COMMAND")?)?;
+    let mut records = BTreeMap::new();
+    while let Some(reply) = rest.pop() {
+        let fields = array(&reply)?;
+        ensure!(fields.len() == 10, "{fields:?}");
+        let [name] = texts(&Reply::Array(vec![fields[0].clone()]))?.try_into().expect("one name");
+        rest.extend(array(&fields[9])?);
+        let record = Record {
+            arity: fields[1].clone(),
+            flags: texts(&fields[2])?,
+            keys: fields[3..6].to_vec(),
+            categories: texts(&fields[6])?,
+        };
+        records.insert(name, record);
+    }
+    Ok(records)
 }

@@ -44,46 +44,48 @@ pub(super) const COUNT: usize = count();
 
 pub(super) static ROWS: [Row; COUNT] = join();
 
-const GROUPS: &[&[Row]] = &[
-    strings::ROWS,
-    hashes::ROWS,
-    lists::ROWS,
-    sets::ROWS,
-    sorted_sets::ROWS,
-    streams::ROWS,
-    bitmaps::ROWS,
-    hyperloglogs::ROWS,
-    geo::ROWS,
-    vectors::ROWS,
-    arrays::ROWS,
-    generic::ROWS,
-    scripting::ROWS,
-    pubsub::ROWS,
-    transactions::ROWS,
-    connection::ROWS,
-    server::ROWS,
-    cluster::ROWS,
-    proxy::ROWS,
+/// The groups, each with the ACL category that a server has for it, if any.
+const GROUPS: &[(&str, &[Row])] = &[
+    ("@string", strings::ROWS),
+    ("@hash", hashes::ROWS),
+    ("@list", lists::ROWS),
+    ("@set", sets::ROWS),
+    ("@sortedset", sorted_sets::ROWS),
+    ("@stream", streams::ROWS),
+    ("@bitmap", bitmaps::ROWS),
+    ("@hyperloglog", hyperloglogs::ROWS),
+    ("@geo", geo::ROWS),
+    ("", vectors::ROWS),
+    ("", arrays::ROWS),
+    ("@keyspace", generic::ROWS),
+    ("@scripting", scripting::ROWS),
+    ("@pubsub", pubsub::ROWS),
+    ("@transaction", transactions::ROWS),
+    ("@connection", connection::ROWS),
+    ("", server::ROWS),
+    ("", cluster::ROWS),
+    ("", proxy::ROWS),
 ];
 
 const fn count() -> usize {
     let mut count = 0;
     let mut group = 0;
     while group < GROUPS.len() {
-        count += GROUPS[group].len();
+        count += GROUPS[group].1.len();
         group += 1;
     }
     count
 }
 
 const fn join() -> [Row; COUNT] {
-    let mut rows = [GROUPS[0][0]; COUNT];
+    let mut rows = [GROUPS[0].1[0]; COUNT];
     let mut next = 0;
     let mut group = 0;
     while group < GROUPS.len() {
         let mut place = 0;
-        while place < GROUPS[group].len() {
-            rows[next] = GROUPS[group][place];
+        while place < GROUPS[group].1.len() {
+            rows[next] = GROUPS[group].1[place];
+            rows[next].category = GROUPS[group].0;
             rows[next].id = CommandId(next as u16);
             next += 1;
             place += 1;

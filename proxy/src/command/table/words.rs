@@ -32,6 +32,7 @@ pub(super) const fn row(
         handling,
         since: Since { redis: Some(OLDEST), redis_before: None, valkey: Some(OLDEST) },
         shift: Shift::Never,
+        category: "",
         members: (0, 0),
     }
 }

@@ -134,6 +134,7 @@ impl Bench {
             facts: Box::new(|| Facts {
                 server_version: "7.0.15".into(),
                 databases: Some(100),
+                valkey_version: None,
                 process_id: 1,
                 run_id: "0".repeat(40),
                 tcp_port: 6379,

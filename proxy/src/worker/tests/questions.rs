@@ -268,6 +268,18 @@ fn skips_do_not_add_up() {
     assert_eq!(bench.got(index), "-ERR syntax error\r\n");
 }
 
+#[test]
+fn the_merged_reply_of_a_split_request_can_be_unwanted_too() {
+    let mut bench = Bench::new();
+    let index = client(&mut bench, 1);
+    bench.send(index, "CLIENT REPLY SKIP");
+    bench.send(index, &format!("MGET {} {}", key_of(1, 0), key_of(2, 0)));
+    bench.send(index, "ECHO a");
+    bench.answer(2, "*1\r\n$1\r\nx");
+    bench.answer(1, "*1\r\n$1\r\ny");
+    assert_eq!(bench.got(index), "$1\r\na\r\n");
+}
+
 /// Nothing is written after the last reply that is not wanted, so nothing else would notice.
 #[test]
 fn a_client_without_replies_is_still_closed() {
