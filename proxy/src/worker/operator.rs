@@ -1,5 +1,6 @@
 //! PROXY: what the operator asks the proxy itself, on the clients' port.
 
+use super::requests::allowed;
 use super::{NO_POOL, Worker};
 use crate::command::{self, Class, Row};
 use crate::events::{Event, Told};
@@ -163,7 +164,13 @@ impl Worker {
         }
         let args = Args::new(&frame, &spans);
         let refused = |text: Vec<u8>| format!("refused: {}", String::from_utf8_lossy(&text));
-        match plan(&args) {
+        let plan = match plan(&args) {
+            Plan::Refuse(refusal) => {
+                allowed(&self.settings, &refusal, &args).unwrap_or(Plan::Refuse(refusal))
+            }
+            plan => plan,
+        };
+        match plan {
             Plan::Slot(row, slot) => {
                 let mut told = about(row, &args);
                 told.push(format!("slot: {slot}"));

@@ -283,7 +283,7 @@ impl Worker {
 }
 
 /// Where a request goes that policy refuses and the operator has allowed.
-fn allowed(settings: &Settings, refusal: &Refusal, args: &Args<'_>) -> Option<Plan> {
+pub(super) fn allowed(settings: &Settings, refusal: &Refusal, args: &Args<'_>) -> Option<Plan> {
     match *refusal {
         Refusal::NotPassedOn(row, _) if settings.allowed.contains(row) => Some(anyway(row, args)),
         _ => None,

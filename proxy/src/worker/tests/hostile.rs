@@ -194,7 +194,7 @@ fn a_request_without_keys_waits_for_the_only_node() {
     bench.topology(topology(1, &[(1, &[(0, 16383)])]));
     bench.kill(1, true);
     let client = bench.client();
-    bench.send(client, "COMMAND COUNT");
+    bench.send(client, "COMMAND DOCS");
     bench.advance(Duration::from_secs(1));
     bench.revive(1);
     bench.advance(Duration::from_millis(300));
@@ -210,7 +210,7 @@ fn a_request_without_keys_goes_to_a_node_that_is_there() {
     bench.kill(2, true);
     let (one, other) = (bench.client(), bench.client());
     bench.send(one, &format!("GET {}", key_of(2, 0)));
-    bench.send(other, "COMMAND COUNT");
+    bench.send(other, "COMMAND DOCS");
     bench.advance(Duration::from_millis(500));
     assert_eq!(bench.at(1).len() + bench.at(3).len(), 1);
 }
