@@ -262,7 +262,7 @@ fn ask(world: &mut World, client: usize, tag: &str) {
             8 => (format!("MSET {tag}0 t{n} {tag}1 t{n}{x}"), Kind::Write),
             9 => (format!("EVAL t{n} 1 {key}"), Kind::Script),
             10..16 => (format!("HGET {key} t{n}:{y}"), Kind::Read),
-            16 => (format!("COMMAND INFO t{n}"), Kind::Keyless),
+            16 => (format!("CONFIG GET t{n}"), Kind::Keyless),
             17 => (format!("MSET {{a}} t{n} {{b}} t{n}{x}"), Kind::CrossSlot),
             _ => (format!("ECHO t{n}{x}"), Kind::Local),
         };
