@@ -130,8 +130,11 @@ impl Flow {
         self.first = self.first.wrapping_add(1);
         while let Some(Entry::Held { start, len }) = self.ring.front().copied() {
             let (start, len) = (start as usize, len as usize);
-            self.out.extend_from_slice(&self.held[start..start + len]);
-            self.held_live -= len;
+            if len > 0 {
+                // (Where an empty one began may be no place any more.)
+                self.out.extend_from_slice(&self.held[start..start + len]);
+                self.held_live -= len;
+            }
             self.ring.pop_front();
             self.first = self.first.wrapping_add(1);
         }
@@ -147,7 +150,9 @@ impl Flow {
     fn compact(&mut self) {
         let mut kept = Vec::with_capacity(self.held_live);
         for entry in &mut self.ring {
-            if let Entry::Held { start, len } = entry {
+            if let Entry::Held { start, len } = entry
+                && *len > 0
+            {
                 let from = *start as usize;
                 *start = kept.len() as u32;
                 kept.extend_from_slice(&self.held[from..from + *len as usize]);
@@ -320,6 +325,24 @@ mod tests {
         flow.pass(b"b2");
         flow.end_large();
         assert_eq!(flow.output(), b"ab1b2c");
+    }
+
+    #[test]
+    fn what_is_muted_and_comes_early_leaves_nothing_to_look_for() {
+        let mut flow = Flow::default();
+        let (a, b, c) = (flow.push(), flow.push(), flow.push_muted());
+        flow.settle(b, b"+b\r\n").unwrap();
+        flow.settle(c, b"+c\r\n").unwrap();
+        let d = flow.push();
+        assert!(flow.settle(a, b"+a\r\n").unwrap());
+        flow.settle(d, b"+d\r\n").unwrap();
+        assert_eq!(flow.output(), b"+a\r\n+b\r\n+d\r\n");
+        let (a, b, c, d) = (flow.push(), flow.push(), flow.push(), flow.push_muted());
+        flow.settle(b, b"+b\r\n").unwrap();
+        flow.settle(d, b"+d\r\n").unwrap();
+        flow.settle(a, b"+a\r\n").unwrap();
+        flow.settle(c, b"+c\r\n").unwrap();
+        assert_eq!((flow.in_flight(), flow.output().len()), (0, 24));
     }
 
     #[test]
