@@ -96,15 +96,17 @@ fn who_waits_for_a_failover_is_sent_on_in_its_own_protocol() {
     bench.send(three, &format!("GET {key}"));
     bench.kill(1, true);
     bench.send(two, &format!("GET {key}"));
-    bench.topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+    // The node that is away is still listed, with other slots.
+    bench.topology(topology(2, &[(4, &[(0, 5460)]), (1, &[(5461, 5461)]), (2, &[(5462, 16383)])]));
     for (mode, client) in [(&[][..], two), (RESP3, three)] {
         let wire = bench.wire_in(4, mode).expect("a connection in this mode");
         assert_eq!(bench.wires[&wire].requests, [format!("GET {key}")]);
         bench.answer_on(wire, "+OK");
         assert_eq!(bench.got(client), "+OK\r\n");
     }
+    bench.topology(topology(3, &[(4, &[(0, 16383)])]));
     bench.live(Duration::from_secs(1));
-    assert_eq!(bench.worker.pools.len(), 3, "nodes 1 and 3 are forgotten in all modes");
+    assert_eq!(bench.worker.pools.len(), 2, "the others are forgotten in all modes");
 }
 
 #[test]
@@ -113,16 +115,26 @@ fn a_node_at_another_address_is_dialed_there_in_all_modes() {
     let client = resp3(&mut bench);
     let key = key_of(1, 0);
     bench.send(client, &format!("GET {key}"));
-    bench.answer(1, "+a");
+    let before = bench.wire_in(1, RESP3).expect("a connection in RESP3");
     let mut draft = Draft { revision: 2, ..Draft::default() };
     let endpoint = Endpoint::new("10.0.0.9", 1);
-    draft.nodes.push(Node::new(node_id(1), endpoint, Role::Primary));
+    draft.nodes.push(Node::new(node_id(1), endpoint.clone(), Role::Primary));
     draft.own(Slot::new(0).unwrap(), Slot::new(16383).unwrap(), node_id(1), 2);
     bench.topology(Arc::new(draft.finish()));
-    assert_eq!(bench.wire_in(1, RESP3), None, "it was idle");
-    bench.send(client, &format!("GET {key}"));
-    let wire = bench.wire_in(1, RESP3).expect("a connection in RESP3");
-    assert_eq!(bench.wires[&wire].requests, [format!("GET {key}")]);
+    assert!(
+        bench
+            .worker
+            .pools
+            .iter()
+            .all(|(_, node)| node.listed && node.endpoint == endpoint || node.id != node_id(1))
+    );
+    let other = resp3(&mut bench);
+    bench.send(other, &format!("GET {key}"));
+    assert_eq!(bench.wires[&before].requests.len(), 1, "the old connection only finishes");
+    bench.answer_on(before, "+a");
+    assert!(bench.got(client).ends_with("+a\r\n"));
+    bench.answer(1, "+b");
+    assert_eq!(bench.got(other), "+b\r\n");
     assert_eq!(bench.dials[&1], 4, "two before, two after");
 }
 
