@@ -230,7 +230,9 @@ impl Worker {
 
     /// Slots have another way, to this node.
     pub(super) fn watch_node(&mut self, pool: u16) {
-        self.watch(self.pools.get(usize::from(pool)).and_then(|node| node.shared));
+        for pool in self.pools_of_node(pool) {
+            self.watch(self.pools.get(usize::from(pool)).and_then(|node| node.shared));
+        }
     }
 
     /// The map has changed: those who have the slots of nodes that were lost are watched.
@@ -246,11 +248,12 @@ impl Worker {
     pub(super) fn note_success(&mut self, index: u32, ticket: &Ticket) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let (now, pool) = (self.now, connection.pool);
+        let base = self.pools.get(usize::from(pool)).map_or(pool, |node| node.base);
         let waited = ticket.diverted || ticket.received < connection.ready_since;
         let covers = |outage: &mut Outage| ticket.slot.is_some_and(|slot| outage.covers(slot));
         let over: Vec<Outage> = self.diary.outages.extract_if(.., covers).collect();
         let owns = |outage: &Outage| {
-            outage.slots.first().is_some_and(|range| self.routes[range.first.index()] == pool)
+            outage.slots.first().is_some_and(|range| self.routes[range.first.index()] == base)
         };
         if connection.replies == Replies::Watch && !self.diary.outages.iter().any(owns) {
             connection.replies = Replies::Pass;

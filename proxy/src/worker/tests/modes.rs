@@ -138,6 +138,24 @@ fn a_node_at_another_address_is_dialed_there_in_all_modes() {
     assert_eq!(bench.dials[&1], 4, "two before, two after");
 }
 
+/// Both of the node's connections are there when it takes the slots over.
+#[test]
+fn the_first_success_after_a_loss_may_be_in_any_mode() {
+    let mut bench = Bench::new();
+    let client = resp3(&mut bench);
+    bench.send(client, &format!("GET {}", key_of(2, 0)));
+    bench.answer(2, "_");
+    bench.kill(1, true);
+    bench.send(client, &format!("INCR {}", key_of(1, 0)));
+    bench.advance(Duration::from_secs(1));
+    bench.told();
+    bench.topology(topology(2, &[(2, &[(0, 10922)]), (3, &[(10923, 16383)])]));
+    bench.answer(2, ":1");
+    let told = bench.told();
+    let success = "1.00 s after its loss, from 10.0.0.1:2";
+    assert!(told.iter().any(|line| line.contains(success)), "{told:#?}");
+}
+
 // ---- what a node holds of lost connections ----
 
 /// Loses a large write of this client on node 1, with bytes left behind. Returns the connection.
