@@ -84,7 +84,6 @@ fn replies_are_the_nodes_own_in_both_protocols() -> Result<()> {
         ("GET nosuch", "_"),
         ("GET h", "-WRONGTYPE"),
         ("OBJECT ENCODING k", "$"),
-        ("COMMAND INFO get nosuch", "*2"),
         ("EVAL return{double=1.5} 1 k", ","),
         ("EVAL return{map={a=true}} 1 k", "%1"),
         ("EVAL return{big_number='12345678901234567890'} 1 k", "("),
