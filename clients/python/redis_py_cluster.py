@@ -1,20 +1,17 @@
 """redis-py's cluster client against slotway: redis_py_cluster.py PORT. Ends with 0 if all holds.
 
-It takes slotway for a cluster. As with redis_py.py, redis-py 8 is told to speak RESP2.
+It takes slotway for a cluster. redis-py 8 speaks RESP3, redis-py 7 RESP2.
 """
 
 import sys
 
-import redis
 from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 
 PORT = int(sys.argv[1])
-MAJOR = int(redis.__version__.split(".")[0])
-SETTINGS = {"protocol": 2} if MAJOR >= 8 else {}
 
 
 def main():
-    r = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", PORT)], **SETTINGS)
+    r = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", PORT)])
     for claim in (
         it_sees_one_node_with_all_slots,
         values_over_many_slots,
@@ -57,7 +54,6 @@ def reads_from_replicas_are_reads(r):
     reader = RedisCluster(
         startup_nodes=[ClusterNode("127.0.0.1", PORT)],
         load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN,
-        **SETTINGS,
     )
     r.set("pyc:r", "1")
     assert reader.get("pyc:r") == b"1"

@@ -74,6 +74,12 @@ pub fn map_header(out: &mut Vec<u8>, resp3: bool, pairs: usize) {
     number(out, pairs);
 }
 
+/// `~length` in RESP3, an array in RESP2: the caller appends that many values.
+pub fn set_header(out: &mut Vec<u8>, resp3: bool, length: usize) {
+    out.push(if resp3 { b'~' } else { b'*' });
+    number(out, length);
+}
+
 /// A canonical request: an array of bulk strings, the command's name first.
 pub fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     array_header(out, arguments.len());

@@ -1,7 +1,7 @@
 //! Which clients CLIENT LIST and CLIENT KILL mean, and the line that tells of one.
 
 use super::Session;
-use super::local::parse_integer;
+use super::connection::parse_integer;
 use super::question::Ends;
 use crate::command;
 use crate::resp::{Args, write};
@@ -164,9 +164,9 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
     }
     let library = session.library.as_deref();
     format!(
-        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 \
          multi=-1 watch=0 qbuf={waiting} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={replies} \
-         oll=0 omem={replies} tot-mem={} events=r cmd={} user=default redir=-1 resp=2 \
+         oll=0 omem={replies} tot-mem={} events=r cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}\n",
         session.id,
         ends.peer,
@@ -174,9 +174,11 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
         text(session.name.as_deref()),
         now.since(session.connected).as_secs(),
         now.since(session.active).as_secs(),
+        session.mode.database(),
         session.in_flight_bytes,
         waiting + replies + session.in_flight_bytes,
         session.last_command.map_or("NULL", |id| command::row(id).name),
+        if session.mode.is_resp3() { 3 } else { 2 },
         text(library.and_then(|library| library.name.as_deref())),
         text(library.and_then(|library| library.version.as_deref())),
     )

@@ -51,7 +51,7 @@ impl ClusterQuestion {
 
     /// Appends the reply. `announced` are the addresses of all slotways, in an order that they
     /// agree upon; none: the one at which the client has connected, `local`, is all there is.
-    pub fn answer(&self, announced: &[Address], local: &Address, out: &mut Vec<u8>) {
+    pub fn answer(&self, announced: &[Address], local: &Address, resp3: bool, out: &mut Vec<u8>) {
         let nodes = nodes(announced, local);
         // Behind an address translation nobody knows which of them the client means.
         let own = nodes.iter().position(|node| node.address == *local).unwrap_or(0);
@@ -60,21 +60,21 @@ impl ClusterQuestion {
             ClusterQuestion::Slots => {
                 write::array_header(out, nodes.len());
                 for node in &nodes {
-                    node.slots(out);
+                    node.slots(resp3, out);
                 }
             }
             ClusterQuestion::Shards => {
                 write::array_header(out, nodes.len());
                 for node in &nodes {
-                    node.shard(out);
+                    node.shard(resp3, out);
                 }
             }
             ClusterQuestion::Nodes => {
                 let lines = nodes.iter().enumerate();
                 let text: String = lines.map(|(at, node)| node.line(at == own)).collect();
-                write::bulk(out, text);
+                write::verbatim(out, resp3, &text);
             }
-            ClusterQuestion::Info => write::bulk(out, info(nodes.len())),
+            ClusterQuestion::Info => write::verbatim(out, resp3, &info(nodes.len())),
             ClusterQuestion::MyId => write::bulk(out, &nodes[own].id),
             ClusterQuestion::MyShardId => write::bulk(out, shard_id(&nodes[own].address)),
             ClusterQuestion::Links => write::array_header(out, 0),
@@ -111,7 +111,7 @@ fn nodes(announced: &[Address], local: &Address) -> Vec<Node> {
 }
 
 impl Node {
-    fn slots(&self, out: &mut Vec<u8>) {
+    fn slots(&self, resp3: bool, out: &mut Vec<u8>) {
         write::array_header(out, 3);
         write::integer(out, self.first as i64);
         write::integer(out, self.last as i64);
@@ -119,18 +119,18 @@ impl Node {
         write::bulk(out, &self.address.host);
         write::integer(out, self.address.port.into());
         write::bulk(out, &self.id);
-        pairs(out, 0);
+        write::map_header(out, resp3, 0);
     }
 
-    fn shard(&self, out: &mut Vec<u8>) {
-        pairs(out, 2);
+    fn shard(&self, resp3: bool, out: &mut Vec<u8>) {
+        write::map_header(out, resp3, 2);
         write::bulk(out, "slots");
         write::array_header(out, 2);
         write::integer(out, self.first as i64);
         write::integer(out, self.last as i64);
         write::bulk(out, "nodes");
         write::array_header(out, 1);
-        pairs(out, 7);
+        write::map_header(out, resp3, 7);
         write::bulk(out, "id");
         write::bulk(out, &self.id);
         write::bulk(out, "port");
@@ -174,11 +174,6 @@ fn info(nodes: usize) -> String {
         let _ = write!(text, "{name}:{value}\r\n");
     }
     format!("cluster_state:ok\r\n{text}")
-}
-
-/// So many pairs follow, as a list.
-fn pairs(out: &mut Vec<u8>, count: usize) {
-    write::array_header(out, 2 * count);
 }
 
 fn shard_id(address: &Address) -> String {

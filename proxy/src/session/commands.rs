@@ -16,6 +16,8 @@ pub struct Offer<'a> {
     pub redis: Version,
     /// Its own version if it is a Valkey.
     pub valkey: Option<Version>,
+    /// In which protocol it is told.
+    pub resp3: bool,
     /// What is passed on although policy refuses it.
     pub allowed: &'a Allowed,
 }
@@ -58,6 +60,7 @@ pub fn commands(args: &Args<'_>, offer: Offer<'_>, out: &mut Vec<u8>) -> Answer 
             for name in args.iter().skip(2) {
                 match offer.find(name) {
                     Some(row) => record(row, offer, out),
+                    None if offer.resp3 => write::null(out),
                     None => write::null_array(out),
                 }
             }
@@ -103,6 +106,7 @@ fn list(args: &Args<'_>, offer: Offer<'_>, out: &mut Vec<u8>) -> Answer {
 
 /// One command in ten fields, subcommands in the last.
 fn record(row: &'static Row, offer: Offer<'_>, out: &mut Vec<u8>) {
+    let resp3 = offer.resp3;
     write::array_header(out, 10);
     write::bulk(out, row.name);
     write::integer(out, row.arity.into());
@@ -110,15 +114,15 @@ fn record(row: &'static Row, offer: Offer<'_>, out: &mut Vec<u8>) {
         .iter()
         .filter(|(_, flag)| row.flags.contains(*flag))
         .filter(|(_, flag)| ![Flags::NOT_KEY, Flags::RUNS_CODE].contains(flag));
-    simples(out, &flags.map(|(name, _)| *name).collect::<Vec<_>>());
+    simples(out, resp3, &flags.map(|(name, _)| *name).collect::<Vec<_>>());
     for number in legacy(row.keys) {
         write::integer(out, number);
     }
-    simples(out, &categories(row));
-    bulks(out, &[]); // tips
-    specs(row, out);
+    simples(out, resp3, &categories(row));
+    write::set_header(out, resp3, 0); // tips
+    specs(row, resp3, out);
     let subcommands: Vec<&'static Row> = offer.subcommands(row).collect();
-    write::array_header(out, subcommands.len());
+    write::set_header(out, resp3, subcommands.len());
     for row in subcommands {
         record(row, offer, out);
     }
@@ -129,8 +133,8 @@ fn bulks(out: &mut Vec<u8>, texts: &[&str]) {
     texts_in_line(out, texts);
 }
 
-fn simples(out: &mut Vec<u8>, texts: &[&str]) {
-    write::array_header(out, texts.len());
+fn simples(out: &mut Vec<u8>, resp3: bool, texts: &[&str]) {
+    write::set_header(out, resp3, texts.len());
     for text in texts {
         write::simple(out, text);
     }
@@ -165,7 +169,7 @@ fn categories(row: &Row) -> Vec<&'static str> {
 }
 
 /// The key specs, one for each way in which keys are found.
-fn specs(row: &Row, out: &mut Vec<u8>) {
+fn specs(row: &Row, resp3: bool, out: &mut Vec<u8>) {
     let mut specs: Vec<Spec> = Vec::new();
     let index = |at: u8| Begin::Index(at.into());
     let one = |at: u8| (index(at), Find::Range { last: 0, step: 1, limit: 0 });
@@ -189,9 +193,9 @@ fn specs(row: &Row, out: &mut Vec<u8>) {
         Keys::Sort | Keys::GeoStore => specs.extend([one(1), (Begin::Unknown, Find::Unknown)]),
         Keys::Migrate => specs.extend([one(3), (Begin::Unknown, Find::Unknown)]),
     }
-    write::array_header(out, specs.len());
+    write::set_header(out, resp3, specs.len());
     for spec in specs {
-        write_spec(row, &spec, out);
+        write_spec(row, &spec, resp3, out);
     }
 }
 
@@ -209,43 +213,48 @@ enum Find {
     Unknown,
 }
 
-fn write_spec(row: &Row, (begin, find): &Spec, out: &mut Vec<u8>) {
-    write::array_header(out, 6);
+fn write_spec(row: &Row, (begin, find): &Spec, resp3: bool, out: &mut Vec<u8>) {
+    write::map_header(out, resp3, 3);
     write::bulk(out, "flags");
     let mut flags = match row.flags.contains(Flags::READONLY) {
         true => vec!["RO", "access"],
         false => vec!["RW", "access", "update"],
     };
     flags.extend(row.flags.contains(Flags::NOT_KEY).then_some("not_key"));
-    simples(out, &flags);
+    simples(out, resp3, &flags);
     write::bulk(out, "begin_search");
     match begin {
-        Begin::Index(at) => part(out, "index", &[("index", *at)]),
+        Begin::Index(at) => part(out, resp3, "index", &[("index", *at)]),
         Begin::Word(word, from) => {
-            write::array_header(out, 4);
+            write::map_header(out, resp3, 2);
             texts_in_line(out, &["type", "keyword", "spec"]);
-            write::array_header(out, 4);
+            write::map_header(out, resp3, 2);
             texts_in_line(out, &["keyword", word, "startfrom"]);
             write::integer(out, *from);
         }
-        Begin::Unknown => part(out, "unknown", &[]),
+        Begin::Unknown => part(out, resp3, "unknown", &[]),
     }
     write::bulk(out, "find_keys");
     match find {
         Find::Range { last, step, limit } => {
-            part(out, "range", &[("lastkey", *last), ("keystep", *step), ("limit", *limit)]);
+            part(out, resp3, "range", &[("lastkey", *last), ("keystep", *step), ("limit", *limit)]);
         }
         Find::Counted { first, step } => {
-            part(out, "keynum", &[("keynumidx", 0), ("firstkey", *first), ("keystep", *step)]);
+            part(
+                out,
+                resp3,
+                "keynum",
+                &[("keynumidx", 0), ("firstkey", *first), ("keystep", *step)],
+            );
         }
-        Find::Unknown => part(out, "unknown", &[]),
+        Find::Unknown => part(out, resp3, "unknown", &[]),
     }
 }
 
-fn part(out: &mut Vec<u8>, kind: &str, numbers: &[(&str, i64)]) {
-    write::array_header(out, 4);
+fn part(out: &mut Vec<u8>, resp3: bool, kind: &str, numbers: &[(&str, i64)]) {
+    write::map_header(out, resp3, 2);
     texts_in_line(out, &["type", kind, "spec"]);
-    write::array_header(out, 2 * numbers.len());
+    write::map_header(out, resp3, numbers.len());
     for (name, number) in numbers {
         write::bulk(out, name);
         write::integer(out, *number);
@@ -348,7 +357,7 @@ mod tests {
     fn what_is_offered_depends_on_versions_and_on_what_is_allowed() {
         let (none, debug) = (Allowed::default(), Allowed::new(["debug"]));
         let has = |redis, valkey, allowed, name: &str| {
-            Offer { redis, valkey, allowed }.find(name.as_bytes()).is_some()
+            Offer { redis, valkey, resp3: false, allowed }.find(name.as_bytes()).is_some()
         };
         for name in ["get", "GET", "proxy|info", "config|help", "config", "client|kill"] {
             assert!(has((7, 0), None, &none, name), "{name}");

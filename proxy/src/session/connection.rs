@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::local::{fail, parse_integer};
+use super::local::fail;
 use super::{Answer, Session};
 use crate::resp::{Args, write};
 
@@ -66,10 +66,10 @@ pub(super) fn tracking(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
     fail(out, if is_on { TRACKING } else { "ERR syntax error" })
 }
 
-pub(super) fn tracking_info(out: &mut Vec<u8>) {
-    write::array_header(out, 6);
+pub(super) fn tracking_info(resp3: bool, out: &mut Vec<u8>) {
+    write::map_header(out, resp3, 3);
     write::bulk(out, "flags");
-    write::array_header(out, 1);
+    write::set_header(out, resp3, 1);
     write::bulk(out, "off");
     write::bulk(out, "redirect");
     write::integer(out, -1);
@@ -93,6 +93,11 @@ pub(super) fn unblock(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
         }
         None => fail(out, "ERR value is not an integer or out of range"),
     }
+}
+
+/// A decimal number, as a server reads one.
+pub(super) fn parse_integer(digits: &[u8]) -> Option<i64> {
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// What a server says when a subcommand has more arguments than it knows what to do with.

@@ -1,6 +1,6 @@
 //! The commands that slotway answers itself, with a server's own words.
 
-use super::{Facts, Session, connection, info, lolwut};
+use super::{Facts, Replies, Session, connection, info, lolwut};
 use crate::command::Local;
 use crate::node::Mode;
 use crate::resp::{Args, canonical_integer, write};
@@ -54,6 +54,7 @@ pub fn answer(
         Local::Reset => {
             session.mode = Mode::BASE;
             session.name = None;
+            session.replies = Replies::On;
             write::simple(out, "RESET");
         }
         Local::Auth => return auth(args, out),
@@ -74,11 +75,14 @@ pub fn answer(
         Local::ClientTracking => return connection::tracking(args, out),
         Local::ClientCaching => return fail(out, connection::NO_CACHING),
         Local::ClientGetredir => write::integer(out, -1),
-        Local::ClientTrackinginfo => connection::tracking_info(out),
+        Local::ClientTrackinginfo => connection::tracking_info(session.mode.is_resp3(), out),
         Local::ClientUnblock => return connection::unblock(args, out),
         Local::ClientCapa | Local::Readonly => write::simple(out, "OK"),
         Local::Time => connection::time(facts().unix_time, out),
-        Local::Lolwut => write::bulk(out, lolwut::text(&facts().server_version)),
+        Local::Lolwut => {
+            let text = lolwut::text(&facts().server_version);
+            write::verbatim(out, session.mode.is_resp3(), &text);
+        }
         #[allow(unreachable_patterns)] // commands that later issues answer here
         _ => return Answer::Unknown,
     }
@@ -254,11 +258,6 @@ fn hello(
     write::bulk(out, b"modules");
     write::array_header(out, 0);
     Answer::Served
-}
-
-/// A decimal number, as a server reads one.
-pub(super) fn parse_integer(digits: &[u8]) -> Option<i64> {
-    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Session;
 use super::clients::{Filter, Kill};
 use super::cluster::ClusterQuestion;
 use crate::command::Local;
@@ -60,7 +61,12 @@ pub enum OwnQuestion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommonQuestion {
     /// CLIENT LIST
-    List(Filter),
+    List {
+        /// Whom.
+        filter: Filter,
+        /// In which protocol.
+        resp3: bool,
+    },
     /// CLIENT KILL
     Kill(Kill),
     /// CLIENT PAUSE
@@ -90,12 +96,12 @@ impl CommonQuestion {
     pub fn reply(&self, parts: Vec<Part>) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            CommonQuestion::List(_) => {
+            CommonQuestion::List { resp3, .. } => {
                 let lines = |part| if let Part::Lines(lines) = part { lines } else { Vec::new() };
                 let mut lines: Vec<(u64, String)> = parts.into_iter().flat_map(lines).collect();
                 lines.sort_unstable();
                 let text: String = lines.into_iter().map(|(_, line)| line).collect();
-                write::bulk(&mut out, text);
+                write::verbatim(&mut out, *resp3, &text);
             }
             CommonQuestion::Kill(kill) => {
                 let count = |part: &Part| if let Part::Count(count) = part { *count } else { 0 };
@@ -108,15 +114,22 @@ impl CommonQuestion {
 }
 
 /// The question that a local command is, or the error it is answered with; `None` if the command
-/// asks nothing: [`answer`](super::answer) answers it. `id` is the client's.
-pub fn question(local: Local, args: &Args<'_>, id: u64) -> Option<Result<Question, String>> {
+/// asks nothing: [`answer`](super::answer) answers it.
+pub fn question(
+    local: Local,
+    args: &Args<'_>,
+    session: &Session,
+) -> Option<Result<Question, String>> {
+    let (id, resp3) = (session.id, session.mode.is_resp3());
     let common = match local {
         Local::ClientInfo => return Some(Ok(Question::Own(OwnQuestion::Info))),
         Local::Cluster => {
             let question = ClusterQuestion::of(args);
             return Some(Ok(Question::Own(OwnQuestion::Cluster(question))));
         }
-        Local::ClientList => Filter::of_list(args, id).map(CommonQuestion::List),
+        Local::ClientList => {
+            Filter::of_list(args, id).map(|filter| CommonQuestion::List { filter, resp3 })
+        }
         Local::ClientKill => Kill::of(args, id).map(CommonQuestion::Kill),
         Local::ClientPause => pause(args),
         Local::ClientUnpause => Ok(CommonQuestion::Unpause),
@@ -133,7 +146,7 @@ fn pause(args: &Args<'_>) -> Result<CommonQuestion, String> {
         Some(mode) if mode.eq_ignore_ascii_case(b"ALL") => false,
         Some(_) => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
     };
-    let millis = super::local::parse_integer(args.get(2).unwrap_or_default())
+    let millis = super::connection::parse_integer(args.get(2).unwrap_or_default())
         .ok_or("ERR timeout is not an integer or out of range")?;
     let millis = u64::try_from(millis).map_err(|_| "ERR timeout is negative")?;
     Ok(CommonQuestion::Pause { time: Duration::from_millis(millis), writes_only })

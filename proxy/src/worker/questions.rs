@@ -9,6 +9,7 @@ use super::{Action, Worker};
 use crate::command::Row;
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Ticket};
+use crate::resp::write;
 use crate::session::{ClientEnd, CommonQuestion, Ends, OwnQuestion, Part, Question, line};
 use crate::time::Moment;
 
@@ -52,15 +53,16 @@ impl Worker {
     pub fn answer_own(&mut self, number: u64, question: &OwnQuestion, ends: &Ends, now: Moment) {
         let Some(ticket) = self.asked.get(&number) else { return };
         let client = ticket.client;
+        let Some(session) = self.clients.find(client) else { return };
+        let resp3 = session.mode.is_resp3();
         let mut reply = Vec::new();
         match question {
             OwnQuestion::Info => {
-                let Some(session) = self.clients.find(client) else { return };
                 let line = line(session, client.index, ends, now);
-                crate::resp::write::bulk(&mut reply, line);
+                write::verbatim(&mut reply, resp3, &line);
             }
             OwnQuestion::Cluster(question) => {
-                question.answer(&self.settings.announce, &ends.local, &mut reply);
+                question.answer(&self.settings.announce, &ends.local, resp3, &mut reply);
             }
         }
         self.answered(number, &reply, now);
@@ -76,7 +78,7 @@ impl Worker {
     ) -> Part {
         self.now = now;
         match question {
-            CommonQuestion::List(filter) => {
+            CommonQuestion::List { filter, .. } => {
                 let mut lines = Vec::new();
                 for index in self.clients.indices() {
                     let Some(session) = self.clients.get(index) else { continue };

@@ -214,13 +214,14 @@ impl Worker {
         }
         session.last_command = Some(row.id);
         let facts = &self.around.facts;
-        let answer = match session::question(local, args, session.id) {
+        let answer = match session::question(local, args, session) {
             None if local == command::Local::Proxy => self.operator(row, args, &mut reply),
             None if local == command::Local::Command => {
                 let Facts { server_version, valkey_version, .. } = facts();
                 let offer = Offer {
                     redis: release(&server_version),
                     valkey: valkey_version.as_deref().map(release),
+                    resp3: session.mode.is_resp3(),
                     allowed: &self.settings.allowed,
                 };
                 session::commands(args, offer, &mut reply)

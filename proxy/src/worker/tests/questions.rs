@@ -390,3 +390,39 @@ fn what_policy_refuses_goes_nowhere_unless_it_is_allowed() {
     bench.answer(2, "+OK");
     assert!(bench.got(index).contains("'shutdown'"));
 }
+
+#[test]
+fn answers_have_the_shapes_of_the_clients_protocol() {
+    let mut bench = Bench::new();
+    let index = client(&mut bench, 1);
+    bench.send(index, "HELLO 3");
+    bench.got(index);
+    for (request, start) in [
+        ("CLIENT INFO", "="),
+        ("CLUSTER NODES", "="),
+        ("CLUSTER INFO", "="),
+        ("CLUSTER SHARDS", "*1\r\n%2\r\n$5\r\nslots\r\n*2\r\n"),
+        ("CLIENT TRACKINGINFO", "%3\r\n$5\r\nflags\r\n~1\r\n$3\r\noff\r\n"),
+        ("COMMAND INFO nope", "*1\r\n_\r\n"),
+        ("COMMAND INFO get", "*1\r\n*10\r\n$3\r\nget\r\n:2\r\n~2\r\n"),
+    ] {
+        bench.send(index, request);
+        let got = bench.got(index);
+        assert!(got.starts_with(start), "{request}: {got:?}");
+    }
+    bench.send(index, "CLIENT INFO");
+    assert!(bench.got(index).contains(" resp=3 "));
+    bench.send(index, "CLIENT LIST");
+    bench.answer_question(Vec::new());
+    assert!(bench.got(index).starts_with('='));
+}
+
+#[test]
+fn reset_wants_replies_again() {
+    let mut bench = Bench::new();
+    let index = client(&mut bench, 1);
+    for request in ["CLIENT REPLY OFF", "PING", "RESET", "ECHO a"] {
+        bench.send(index, request);
+    }
+    assert_eq!(bench.got(index), "+RESET\r\n$1\r\na\r\n");
+}
