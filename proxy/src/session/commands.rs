@@ -151,6 +151,30 @@ fn legacy(keys: Keys) -> [i64; 3] {
     }
 }
 
+const CATEGORIES: &[&str] = &[
+    "@keyspace",
+    "@read",
+    "@write",
+    "@set",
+    "@sortedset",
+    "@list",
+    "@hash",
+    "@string",
+    "@bitmap",
+    "@hyperloglog",
+    "@geo",
+    "@stream",
+    "@pubsub",
+    "@admin",
+    "@fast",
+    "@slow",
+    "@blocking",
+    "@dangerous",
+    "@connection",
+    "@transaction",
+    "@scripting",
+];
+
 /// The categories of a server that follow from the flags and the group of a command.
 fn categories(row: &Row) -> Vec<&'static str> {
     let has = |flag| row.flags.contains(flag);
@@ -165,6 +189,8 @@ fn categories(row: &Row) -> Vec<&'static str> {
     add("@blocking", has(Flags::BLOCKING));
     add("@fast", has(Flags::FAST));
     add("@slow", !has(Flags::FAST));
+    // In the order in which servers tell them.
+    categories.sort_by_key(|category| CATEGORIES.iter().position(|known| known == category));
     categories
 }
 

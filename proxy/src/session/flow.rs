@@ -137,11 +137,8 @@ impl Flow {
         self.first = self.first.wrapping_add(1);
         while let Some(Entry::Held { start, len }) = self.ring.front().copied() {
             let (start, len) = (start as usize, len as usize);
-            if len > 0 {
-                // (Where an empty one began may be no place any more.)
-                self.out.extend_from_slice(&self.held[start..start + len]);
-                self.held_live -= len;
-            }
+            self.out.extend_from_slice(&self.held[start..start + len]);
+            self.held_live -= len;
             self.ring.pop_front();
             self.first = self.first.wrapping_add(1);
         }
@@ -157,9 +154,7 @@ impl Flow {
     fn compact(&mut self) {
         let mut kept = Vec::with_capacity(self.held_live);
         for entry in &mut self.ring {
-            if let Entry::Held { start, len } = entry
-                && *len > 0
-            {
+            if let Entry::Held { start, len } = entry {
                 let from = *start as usize;
                 *start = kept.len() as u32;
                 kept.extend_from_slice(&self.held[from..from + *len as usize]);
