@@ -41,7 +41,7 @@ pub(super) enum Shift {
 }
 
 /// The class of this invocation: the row's, unless its options change it.
-#[inline]
+#[inline(always)]
 pub fn class(row: &Row, args: &Args<'_>) -> Class {
     match row.shift {
         Shift::Never => row.class,

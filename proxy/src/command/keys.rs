@@ -77,7 +77,7 @@ pub fn key_positions(row: &Row, args: &Args<'_>, mut each: impl FnMut(usize)) {
 }
 
 /// The slot of a request's keys. Allocates nothing; stops at the first key of a second slot.
-#[inline]
+#[inline(always)]
 pub fn slot(row: &Row, args: &Args<'_>) -> KeysInSlots {
     // Nearly every request: one branch, one key.
     if let Keys::One(index) = row.keys {

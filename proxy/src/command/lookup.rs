@@ -13,7 +13,7 @@ use crate::resp::Args;
 ///
 /// # Errors
 /// What a server says of a command that it does not know, or of too few or too many arguments.
-#[inline]
+#[inline(always)]
 pub fn resolve(args: &Args<'_>) -> Result<&'static Row, Refusal> {
     let Some(row) = find(args.name()) else { return Err(Refusal::Unknown) };
     let row = if row.is_family() { member(row, args)? } else { row };
@@ -33,7 +33,7 @@ fn member(family: &'static Row, args: &Args<'_>) -> Result<&'static Row, Refusal
 
 /// The row of a command's name. The name is compared as words of eight bytes, in lower case, with
 /// those in an open hash table that is built when this is compiled.
-#[inline]
+#[inline(always)]
 fn find(name: &[u8]) -> Option<&'static Row> {
     // Nearly every name is one word: compared apart, it takes half the time of a longer one.
     if name.len() <= 8 {
@@ -53,7 +53,7 @@ fn find_long(name: &[u8]) -> Option<&'static Row> {
 }
 
 /// Looks from a place on for an entry that is the one, up to the first empty one.
-#[inline]
+#[inline(always)]
 fn search(mut place: usize, is_it: impl Fn(&Entry) -> bool) -> Option<&'static Row> {
     loop {
         let entry = &INDEX[place];
@@ -92,7 +92,7 @@ const fn mix([a, b, c]: [u64; 3]) -> usize {
 }
 
 /// Up to eight bytes as a number, the first one lowest, without a loop: two loads that overlap.
-#[inline]
+#[inline(always)]
 const fn load(bytes: &[u8]) -> u64 {
     let len = bytes.len();
     if let Some(word) = bytes.first_chunk::<8>() {
@@ -112,7 +112,7 @@ const fn load(bytes: &[u8]) -> u64 {
 
 /// ASCII letters of a word in lower case, all eight bytes at once: bit 7 of a byte is made to say
 /// whether it is a letter in upper case, and moved to where the case is.
-#[inline]
+#[inline(always)]
 const fn lower(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let low_bits = word & (ONES * 0x7F);

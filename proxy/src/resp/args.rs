@@ -40,7 +40,7 @@ impl<'a> Args<'a> {
     }
 
     /// The argument at this index, or `None` past the last.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         let span = self.spans.get(index)?;
         Some(&self.frame[span.start as usize..span.end as usize])

@@ -97,7 +97,7 @@ impl Scanner {
     /// back: `GET key:000000000001` 7.6 ns, `SET` of 100 bytes 11.0 ns, any further argument 3.3 ns
     /// (`redis-protocol` 6.0 without limits: 50 and 65 ns). Bound by latency: where an argument
     /// begins is known only when the length of the one before it was read.
-    #[inline]
+    #[inline(always)]
     pub fn scan(&mut self, buf: &[u8], limits: &Limits, spans: &mut Vec<Span>) -> Frame {
         spans.clear();
         if buf.len() < (self.need as usize).max(1) {

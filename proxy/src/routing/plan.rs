@@ -26,7 +26,7 @@ pub enum Plan {
 }
 
 /// The plan for one request, from its row in the command table and the slots of its keys.
-#[inline]
+#[inline(always)]
 pub fn plan(args: &Args<'_>) -> Plan {
     let row = match command::resolve(args) {
         Ok(row) => row,

@@ -61,7 +61,7 @@ pub fn commands(args: &Args<'_>, offer: Offer<'_>, out: &mut Vec<u8>) -> Answer 
                 match offer.find(name) {
                     Some(row) => record(row, offer, out),
                     None if offer.resp3 => write::null(out),
-                    None => write::null_array(out),
+                    None => write::null_bulk(out),
                 }
             }
         }

@@ -21,7 +21,7 @@ impl Worker {
 
     /// The node (its base pool) for a request, by its slot if it has one: `NO_POOL` if there is
     /// none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pool_for(&mut self, ticket: &Ticket) -> u16 {
         match ticket.slot {
             Some(slot) => self.routes[slot.index()],

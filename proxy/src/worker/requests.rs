@@ -161,7 +161,7 @@ impl Worker {
     }
 
     /// Sends a request or a part of one: straight to its node if that is there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(&mut self, ticket: Ticket, frame: &[u8]) {
         let mut pool = self.pool_for(&ticket);
         if !ticket.mode.is_base() {
