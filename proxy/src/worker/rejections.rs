@@ -32,7 +32,8 @@ impl Worker {
     ) {
         let target = match fate {
             Fate::Rejected(Rejection::Moved(to)) => {
-                self.newer_owner(pool, to.slot).or_else(|| self.target(pool, to))
+                let named = self.target(pool, to);
+                named.map(|named| self.newer_owner(pool, to.slot).unwrap_or(named))
             }
             Fate::Rejected(Rejection::Ask(to)) => self.target(pool, to),
             _ => None,
@@ -107,7 +108,8 @@ impl Worker {
     /// may be an owner of long ago, and in a partition one that still takes writes.
     fn newer_owner(&self, answered_by: u16, slot: Slot) -> Option<u16> {
         let node = self.pools.get(usize::from(answered_by))?;
-        let owner = self.routes[slot.index()];
+        let owner = self.topology.primary_of(slot).map(|owner| self.topology.node(owner).id);
+        let owner = owner.and_then(|owner| self.pool_of(&owner)).unwrap_or(NO_POOL);
         let is_newer = owner != NO_POOL && owner != self.base_of(answered_by);
         (is_newer && self.topology.is_behind(&node.id, slot)).then_some(owner)
     }
@@ -133,7 +135,9 @@ impl Worker {
                 match target {
                     Some(target) if self.routes[to.slot.index()] == target => {}
                     Some(target) => {
-                        if !node.is_some_and(|node| self.topology.is_behind(&node.id, to.slot)) {
+                        let by_map = self.newer_owner(pool, to.slot) == Some(target);
+                        let behind = node.is_some_and(|n| self.topology.is_behind(&n.id, to.slot));
+                        if by_map || !behind {
                             self.routes[to.slot.index()] = target;
                             self.divert_in_flight(|slot| slot == to.slot);
                         }
