@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
+use super::data::Data;
+use super::faults::Trouble;
+use super::history::{Kind, LOCKED, Op, Reply, op_of};
 use crate::slot::Slot;
-use crate::time::Moment;
-use crate::topology::Topology;
-use crate::worker::tests::bench::topology;
+use crate::topology::{Draft, Endpoint, Node as Listed, Role, Topology};
+use crate::worker::tests::bench::node_id;
 
 /// The nodes: pairs of which the second stands by to replace the first. Number 4 and its own
 /// replica own nothing at first.
 pub(super) const PORTS: [u16; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+
+/// Nobody answers there.
+pub(super) const NOBODY: u16 = 0;
 
 /// The other node of a pair.
 pub(super) fn partner(port: u16) -> u16 {
@@ -22,60 +27,27 @@ pub(super) fn partner(port: u16) -> u16 {
 /// Hash tags of the keys that are used, each a slot of its own.
 pub(super) const TAGS: [&str; 5] = ["{a}", "{b}", "{c}", "{d}", "{e}"];
 
-/// One request of a client, and what became of it.
-#[derive(Debug)]
-pub(super) struct Op {
-    pub(super) client: usize,
-    /// The slot of its keys, if it is routed by keys.
-    pub(super) slot: Option<u16>,
-    pub(super) kind: Kind,
-    /// When it was made.
-    pub(super) asked: Moment,
-    /// Its last byte was handed over at some time.
-    pub(super) handed: bool,
-    /// How often a node executed it, primaries that were replaced without knowing it included.
-    pub(super) executed: u32,
-    /// A primary executed it that was replaced, and that slotway must have found silent before.
-    pub(super) doomed: bool,
-    /// A node answered it with an error that is the client's.
-    pub(super) failed: bool,
-    /// On which connection it was found queued, behind bytes that the kernel did not take, and
-    /// when. What stands there stays: a later rejection does not call it back.
-    pub(super) queued: Option<(u32, u64)>,
-    /// When its last byte was handed over last, or when it was queued for that.
-    pub(super) sent: u64,
-    /// When a rejection or a loss of it was read first.
-    pub(super) setback: Option<u64>,
-    pub(super) answer: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Read,
-    Write,
-    Script,
-    Keyless,
-    Local,
-    CrossSlot,
-}
-
 #[derive(Default)]
 pub(super) struct Node {
+    /// The port at which it listens now; what it is called here stays.
+    pub(super) address: u16,
     pub(super) down: bool,
     /// It does not run; its kernel takes bytes all the same.
     pub(super) frozen: bool,
-    /// Its slots that were given to another node without its knowledge: it executes on.
-    pub(super) stale: BTreeSet<u16>,
+    /// It hears nothing of the other nodes, and serves all the same.
+    pub(super) isolated: bool,
+    /// Its slots that were given to another node without its knowledge, with the epoch of its own
+    /// claim: it executes on.
+    pub(super) stale: BTreeMap<u16, u64>,
     /// It was frozen for so long while it owed a reply that slotway must have noticed.
     pub(super) noticed: bool,
     /// Which process this is: a new one after each restart.
     pub(super) process: u32,
     /// Connections that this process has had.
     pub(super) accepted: u32,
-    pub(super) loading: bool,
-    pub(super) clusterdown: bool,
-    /// Owners of slots as it has heard of them.
-    pub(super) view: BTreeMap<u16, u16>,
+    pub(super) trouble: Trouble,
+    /// Owners of slots as it has heard of them, and their epochs.
+    pub(super) view: BTreeMap<u16, (u16, u64)>,
 }
 
 pub(super) struct Place {
@@ -90,14 +62,17 @@ pub(super) struct Cluster {
     pub(super) nodes: BTreeMap<u16, Node>,
     pub(super) slots: BTreeMap<u16, Place>,
     pub(super) ops: Vec<Op>,
+    pub(super) data: Data,
     pub(super) clock: u64,
     revision: u64,
     epoch: u64,
     pub(super) strict: bool,
     /// Slots begin to move and never arrive: no news rescue what waits.
     pub(super) calm: bool,
-    /// What slotway's discovery has made of all views so far: owner and epoch.
-    pub(super) believed: BTreeMap<u16, (u16, u64)>,
+    /// What slotway's discovery has made of all views so far: owner, epoch, and since when.
+    pub(super) believed: BTreeMap<u16, (u16, u64, u64)>,
+    /// Where the nodes listen, as it has heard, and which of them know less than it.
+    listed: BTreeMap<u16, (u16, bool)>,
     /// The last write that was executed of each client and slot.
     last_write: BTreeMap<(usize, u16), usize>,
     /// The last request that was executed of each client and slot.
@@ -105,34 +80,37 @@ pub(super) struct Cluster {
     /// Requests that were executed behind a later one although that was sent when it was known
     /// already that they had to wait.
     pub(super) overtaken: Vec<(usize, usize)>,
+    /// Requests that went to a replaced primary when slotway had been told of the new one.
+    pub(super) misled: Vec<usize>,
 }
 
 pub(super) fn slot_of(key: &str) -> u16 {
     Slot::of_key(key.as_bytes()).number()
 }
 
-/// The request that a text with its number, `t12` or `t12:…`, belongs to.
-pub(super) fn op_of(text: &str) -> Option<usize> {
-    let digits = text.strip_prefix('t')?;
-    digits.split([':', ' ', '\r']).next()?.parse().ok()
-}
-
 impl Cluster {
     pub(super) fn new() -> Cluster {
         let mut cluster = Cluster {
-            nodes: PORTS.iter().map(|&port| (port, Node::default())).collect(),
+            nodes: BTreeMap::new(),
             slots: BTreeMap::new(),
             ops: Vec::new(),
+            data: Data::default(),
             clock: 0,
             revision: 1,
             epoch: 1,
             strict: false,
             calm: false,
             believed: BTreeMap::new(),
+            listed: BTreeMap::new(),
             last_write: BTreeMap::new(),
             last: BTreeMap::new(),
             overtaken: Vec::new(),
+            misled: Vec::new(),
         };
+        for port in PORTS {
+            cluster.nodes.insert(port, Node { address: port, ..Node::default() });
+        }
+        cluster.nodes.insert(NOBODY, Node { down: true, ..Node::default() });
         for (n, tag) in TAGS.iter().enumerate() {
             let place =
                 Place { owner: PORTS[n % 3], epoch: 1, target: None, moved: BTreeSet::new() };
@@ -147,43 +125,151 @@ impl Cluster {
         self.clock
     }
 
-    /// All nodes know all owners.
+    pub(super) fn node(&mut self, port: u16) -> &mut Node {
+        self.nodes.get_mut(&port).expect("a node of this world")
+    }
+
+    /// Who listens there.
+    pub(super) fn at(&self, address: u16) -> u16 {
+        PORTS.into_iter().find(|port| self.nodes[port].address == address).unwrap_or(NOBODY)
+    }
+
+    /// All nodes that hear anything know all owners.
     pub(super) fn tell_all(&mut self) {
-        for node in self.nodes.values_mut().filter(|node| !node.frozen) {
-            node.stale.clear();
-            node.view = self.slots.iter().map(|(&slot, place)| (slot, place.owner)).collect();
+        let view = self.view();
+        for port in PORTS {
+            let node = self.node(port);
+            if !node.frozen && !node.isolated {
+                node.view = view.clone();
+                self.forget_stale(port);
+            }
         }
     }
 
-    pub(super) fn give(&mut self, slot: u16, owner: u16) {
-        let Some(place) = self.slots.get_mut(&slot) else { return };
-        if self.calm || self.nodes[&owner].stale.contains(&slot) {
+    /// A replaced primary hears of it: it begins anew as a replica.
+    pub(super) fn forget_stale(&mut self, port: u16) {
+        for slot in std::mem::take(&mut self.node(port).stale).into_keys() {
+            let place = &self.slots[&slot];
+            let news = (place.owner, place.epoch);
+            self.node(port).view.insert(slot, news);
+            self.data.drop_slot(port, slot);
+        }
+    }
+
+    /// Who has this key, with all that was written to it.
+    pub(super) fn holder(&self, key: &str) -> u16 {
+        let place = &self.slots[&slot_of(key)];
+        match place.target {
+            Some(target) if place.moved.contains(key) => target,
+            _ => place.owner,
+        }
+    }
+
+    /// A slot has another owner, who has all its keys or, `elected`, those that its copy had.
+    pub(super) fn give(&mut self, slot: u16, owner: u16, elected: bool) {
+        let Some(place) = self.slots.get(&slot) else { return };
+        let (before, claim) = (place.owner, place.epoch);
+        if self.calm || self.nodes[&owner].stale.contains_key(&slot) {
             return; // it has to hear of its fall before it can rise
+        }
+        for key in self.data.keys(slot) {
+            let holder = self.holder(&key);
+            if !(elected && holder == before) {
+                self.data.copy(holder, owner, &key);
+            }
+            for op in self.data.missing(holder, owner, &key) {
+                self.ops[op].lost = true;
+            }
+            if holder != owner && holder != before {
+                self.data.remove(holder, &key);
+            }
         }
         // Who falls and rises again before anybody looks does not look like one that fell.
         for op in self.ops.iter_mut().filter(|op| op.slot == Some(slot)) {
             op.doomed = false;
         }
-        let before = place.owner;
         self.epoch += 1;
-        *place = Place { owner, epoch: self.epoch, target: None, moved: BTreeSet::new() };
+        let news = (owner, self.epoch);
+        let place = Place { owner, epoch: self.epoch, target: None, moved: BTreeSet::new() };
+        self.slots.insert(slot, place);
         for port in [before, owner] {
-            let node = self.nodes.get_mut(&port).unwrap();
-            if !node.frozen || port == owner {
+            let node = self.node(port);
+            if port == owner || !(node.frozen || node.isolated) {
                 node.stale.remove(&slot);
-                node.view.insert(slot, owner);
+                node.view.insert(slot, news);
             } else {
-                node.stale.insert(slot);
+                node.stale.insert(slot, claim);
+            }
+        }
+        if before != owner && !self.nodes[&before].stale.contains_key(&slot) {
+            self.data.drop_slot(before, slot);
+        }
+    }
+
+    /// The other node of a pair is elected: it has all slots of this one, and of their keys what
+    /// has reached it. A frozen one hears nothing of it.
+    pub(super) fn fail_over(&mut self, port: u16) {
+        for slot in self.owned(port) {
+            self.give(slot, partner(port), true);
+        }
+    }
+
+    /// A key of a slot on its way arrives.
+    pub(super) fn move_key(&mut self, slot: u16, key: &str) {
+        let Some(Place { target: Some(target), .. }) = self.slots.get(&slot) else { return };
+        let (from, to) = (self.holder(key), *target);
+        if from != to {
+            self.data.copy(from, to, key);
+            self.data.remove(from, key);
+            self.slots.get_mut(&slot).expect("a slot").moved.insert(key.to_owned());
+        }
+    }
+
+    /// A slot stays where it is; what has gone comes back.
+    pub(super) fn end_move(&mut self, slot: u16) {
+        for key in self.data.keys(slot) {
+            let owner = self.slots[&slot].owner;
+            self.data.copy(self.holder(&key), owner, &key);
+        }
+        let place = self.slots.get_mut(&slot).expect("a slot");
+        place.target = None;
+        place.moved.clear();
+    }
+
+    pub(super) fn owned(&self, port: u16) -> Vec<u16> {
+        let slots = self.slots.iter().filter(|(_, place)| place.owner == port);
+        slots.map(|(&slot, _)| slot).collect()
+    }
+
+    /// What this node has executed reaches its replica, or a part of it.
+    pub(super) fn replicate(&mut self, port: u16, all: bool, rng: &mut Rng) {
+        let node = &self.nodes[&port];
+        if node.down || node.frozen || node.isolated {
+            return;
+        }
+        for slot in self.owned(port) {
+            for key in self.data.keys(slot) {
+                if self.holder(&key) == port {
+                    self.data.follow(port, partner(port), &key, all, rng);
+                }
             }
         }
     }
 
-    /// The other node of a pair is elected: it has all slots of this one. A frozen one hears
-    /// nothing of it.
-    pub(super) fn fail_over(&mut self, port: u16) {
-        let slots = self.slots.iter().filter(|(_, place)| place.owner == port);
-        for slot in slots.map(|(&slot, _)| slot).collect::<Vec<_>>() {
-            self.give(slot, partner(port));
+    /// A process ended. What it has when it comes back: everything, or without the end of it, or
+    /// nothing.
+    pub(super) fn forget(&mut self, port: u16, rng: &mut Rng) {
+        let chance = rng.u8(..8);
+        for (key, len) in self.data.of(port) {
+            let keep = match chance {
+                0 => 0,
+                1 | 2 => len.saturating_sub(rng.usize(0..3)),
+                _ => len,
+            };
+            let holds = self.holder(&key) == port;
+            for op in self.data.truncate(port, &key, keep) {
+                self.ops[op].lost |= holds;
+            }
         }
     }
 
@@ -196,35 +282,46 @@ impl Cluster {
     /// brought anything new.
     pub(super) fn hear(&mut self, view: &BTreeMap<u16, (u16, u64)>) -> bool {
         let mut news = false;
+        let now = self.tick();
         for (&slot, &(owner, epoch)) in view {
-            let known = self.believed.entry(slot).or_insert((0, 0));
+            let known = self.believed.entry(slot).or_insert((0, 0, 0));
             if known.1 < epoch {
-                (*known, news) = ((owner, epoch), true);
+                (*known, news) = ((owner, epoch, now), true);
             }
         }
+        let listed = PORTS.iter().map(|port| {
+            let node = &self.nodes[port];
+            let mut known = self.believed.iter();
+            let behind = known.any(|(slot, &(_, epoch, _))| node.view[slot].1 < epoch);
+            (*port, (node.address, behind))
+        });
+        let listed = listed.collect();
+        news |= listed != self.listed;
+        self.listed = listed;
         news
     }
 
     /// The map as discovery believes it.
     pub(super) fn topology(&mut self) -> Arc<Topology> {
         self.revision += 1;
-        let mut owners = vec![1u16; Slot::COUNT];
-        for (&slot, &(owner, _)) in &self.believed {
-            owners[usize::from(slot)] = owner;
+        let mut draft = Draft { revision: self.revision, ..Draft::default() };
+        let owners: BTreeSet<u16> = self.believed.values().map(|&(owner, ..)| owner).collect();
+        for port in PORTS {
+            let (address, behind) = self.listed[&port];
+            let (endpoint, of) = (Endpoint::new("10.0.0.1", address), partner(port));
+            let follows = port != 1 && !owners.contains(&port) && owners.contains(&of);
+            let role = if follows { Role::Replica } else { Role::Primary };
+            let mut node = Listed::new(node_id(port), endpoint, role);
+            node.follows = follows.then(|| node_id(of));
+            node.behind = behind;
+            draft.nodes.push(node);
         }
-        let ranges = |port: u16| {
-            let mut ranges: Vec<(u16, u16)> = Vec::new();
-            for slot in (0..Slot::COUNT as u16).filter(|&s| owners[usize::from(s)] == port) {
-                match ranges.last_mut() {
-                    Some((_, last)) if *last + 1 == slot => *last = slot,
-                    _ => ranges.push((slot, slot)),
-                }
-            }
-            ranges
-        };
-        let shards: Vec<_> = PORTS.iter().map(|&port| (port, ranges(port))).collect();
-        let shards: Vec<_> = shards.iter().map(|(port, ranges)| (*port, &ranges[..])).collect();
-        topology(self.revision, &shards)
+        let slot = |n: u16| Slot::new(n).expect("a slot");
+        draft.own(slot(0), slot(Slot::COUNT as u16 - 1), node_id(1), 1);
+        for (&number, &(owner, epoch, _)) in &self.believed {
+            draft.own(slot(number), slot(number), node_id(owner), epoch);
+        }
+        Arc::new(draft.finish())
     }
 
     /// What a node answers, and which request of the clients that was.
@@ -235,63 +332,90 @@ impl Cluster {
         asking: &mut bool,
         request: &str,
         rng: &mut Rng,
-    ) -> (Option<usize>, String) {
+    ) -> Reply {
         let asked = std::mem::take(asking);
         let words: Vec<&str> = request.split(' ').collect();
         match words[0] {
-            "CLIENT" if words[1] == "ID" => return (None, format!(":{connection}\r\n")),
-            "CLIENT" => return (None, ":1\r\n".into()),
-            "CLUSTER" => return (None, format!("$40\r\n{port:040}\r\n")),
+            "CLIENT" | "CLUSTER" | "INFO" if self.nodes[&port].trouble == Trouble::Locked => {
+                return Reply::of_ours(LOCKED.into());
+            }
+            "CLIENT" if words[1] == "ID" => return Reply::of_ours(format!(":{connection}\r\n")),
+            "CLIENT" => return Reply::of_ours(":1\r\n".into()),
+            "CLUSTER" => return Reply::of_ours(format!("$40\r\n{port:040}\r\n")),
             "INFO" => {
-                let process = self.nodes[&port].process;
-                return (None, format!("$19\r\nrun_id:{process:010}\r\n\r\n"));
+                let process = u32::from(port) * 1000 + self.nodes[&port].process;
+                return Reply::of_ours(format!("$19\r\nrun_id:{process:010}\r\n\r\n"));
             }
             "ASKING" => {
                 *asking = true;
-                return (None, "+OK\r\n".into());
+                return Reply::of_ours("+OK\r\n".into());
             }
+            // Whether a script that claims a refusal spoke the truth.
             "EXISTS" => {
                 let error = self.rejection(port, asked, &words, rng);
-                return (None, error.map_or(":1\r\n".into(), |error| format!("-{error}\r\n")));
+                return Reply::of_ours(error.map_or(":1\r\n".into(), |e| format!("-{e}\r\n")));
             }
             _ => {}
         }
         let op = words.iter().find_map(|word| op_of(word)).unwrap_or_else(|| panic!("{words:?}"));
         if let Some(error) = self.rejection(port, asked, &words, rng) {
-            return (Some(op), format!("-{error}\r\n"));
+            let text = format!("-{error}\r\n");
+            self.ops[op].told_to_ask = error.starts_with("ASK ");
+            if self.ops[op].kind == Kind::Script {
+                self.ops[op].produce(&text, None); // it could have said so itself
+            }
+            return Reply { op: Some(op), rejected: true, text };
         }
-        if rng.u8(..) < 5 {
-            self.ops[op].failed = true;
-            return (Some(op), format!("-WRONGTYPE t{op}\r\n"));
-        }
-        self.execute(op, port);
-        if words[0] == "EVAL" && rng.u8(..) < 60 {
-            // No node here says these of one key; CLUSTERDOWN could come true before it is asked.
-            self.ops[op].failed = true;
-            let forged = if rng.bool() { "MASTERDOWN" } else { "TRYAGAIN" };
-            return (Some(op), format!("-{forged} t{op}\r\n"));
-        }
+        let text = if rng.u8(..) < 5 {
+            format!("-WRONGTYPE t{op}\r\n")
+        } else {
+            self.execute(op, port);
+            self.answer(op, port, &words, rng)
+        };
+        let saw = (self.ops[op].kind == Kind::Read).then(|| self.data.list(port, words[1]));
+        self.ops[op].produce(&text, saw.map(<[usize]>::to_vec));
+        Reply { op: Some(op), rejected: false, text }
+    }
+
+    /// What a request that was executed is answered: its number, and what it has seen.
+    fn answer(&self, op: usize, port: u16, words: &[&str], rng: &mut Rng) -> String {
         let padding = words.iter().find_map(|w| w.strip_prefix(&format!("t{op}:")));
         match (words[0], padding.and_then(|len| len.parse::<usize>().ok())) {
             ("HGET", Some(len)) => {
-                let text = format!("t{op}:{}", "y".repeat(len));
-                (Some(op), format!("${}\r\n{text}\r\n", text.len()))
+                let list = self.data.list(port, words[1]);
+                let text = format!("t{op}:{}:{:?}:{}", list.len(), list.last(), "y".repeat(len));
+                format!("${}\r\n{text}\r\n", text.len())
             }
-            _ => (Some(op), format!("+t{op}\r\n")),
+            // A script has written and says whatever it likes.
+            // (Not what the node itself could say a moment later: then it would be believed.)
+            ("EVAL", _) if rng.u8(..4) == 0 => match rng.u8(..3) {
+                0 => "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".into(),
+                1 => format!("-MOVED {} 6.6.6.6:6\r\n", slot_of(words[3])),
+                _ => format!("-MOVED {} 10.0.0.1:{}\r\n", 7, self.nodes[&partner(port)].address),
+            },
+            _ => {
+                let key = words.iter().find(|word| word.starts_with('{'));
+                let len = key.map_or(0, |key| self.data.list(port, key).len());
+                format!("+t{op} {len}\r\n")
+            }
         }
     }
 
     fn rejection(&self, port: u16, asked: bool, words: &[&str], rng: &mut Rng) -> Option<String> {
         let node = &self.nodes[&port];
-        if node.loading {
+        let keys: Vec<&str> = words.iter().copied().filter(|word| word.starts_with('{')).collect();
+        if node.trouble == Trouble::Loading {
             return Some("LOADING Redis is loading the dataset in memory".into());
         }
-        let keys: Vec<&str> = words.iter().copied().filter(|word| word.starts_with('{')).collect();
         let slot = slot_of(keys.first()?);
-        if node.clusterdown {
-            return Some("CLUSTERDOWN The cluster is down".into());
+        match node.trouble {
+            Trouble::ClusterDown => return Some("CLUSTERDOWN The cluster is down".into()),
+            Trouble::MasterDown => {
+                return Some("MASTERDOWN Link with MASTER is down and …".into());
+            }
+            _ => {}
         }
-        if node.stale.contains(&slot) {
+        if node.stale.contains_key(&slot) {
             return None;
         }
         let place = &self.slots[&slot];
@@ -300,35 +424,52 @@ impl Cluster {
         if place.owner == port {
             return match place.target {
                 Some(_) if present == keys.len() => None,
-                Some(target) if present == 0 => Some(format!("ASK {slot} 10.0.0.1:{target}")),
+                Some(target) if present == 0 => {
+                    let address = self.nodes[&target].address;
+                    Some(format!("ASK {slot} 10.0.0.1:{address}"))
+                }
                 Some(_) => Some("TRYAGAIN Multiple keys request during rehashing of slot".into()),
                 None => None,
             };
         }
         if asked && place.target == Some(port) {
-            return (keys.len() > 1 && present < keys.len())
+            // (One that came late and would find nothing here may try again, too.)
+            return (present < keys.len())
                 .then(|| "TRYAGAIN Multiple keys request during rehashing of slot".into());
         }
         if rng.u8(..) < 4 {
             return Some("CLUSTERDOWN Hash slot not served".into());
         }
-        let heard = node.view[&slot];
+        let (heard, _) = node.view[&slot];
         let owner = if heard == port { place.owner } else { heard };
-        Some(format!("MOVED {slot} 10.0.0.1:{owner}"))
+        // Without a host: the one that answers, as some servers say it.
+        let host = if rng.u8(..4) == 0 { "" } else { "10.0.0.1" };
+        Some(format!("MOVED {slot} {host}:{}", self.nodes[&owner].address))
     }
 
     fn execute(&mut self, op: usize, port: u16) {
         self.tick();
         self.ops[op].executed += 1;
         let Some(slot) = self.ops[op].slot else { return };
-        if self.nodes[&port].stale.contains(&slot) {
+        if self.ops[op].kind.writes() {
+            for key in self.ops[op].keys.clone() {
+                self.data.append(port, &key, op);
+            }
+        }
+        if let Some(&claim) = self.nodes[&port].stale.get(&slot) {
             // What a replaced primary does is lost, and orders nothing.
             self.ops[op].doomed |= self.nodes[&port].noticed;
+            self.ops[op].lost = true;
+            let (_, believed, since) = self.believed[&slot];
+            let sent = &self.ops[op];
+            if believed > claim && sent.sent_to == port && sent.sent > since {
+                self.misled.push(op);
+            }
             return;
         }
         self.ops[op].doomed = false;
         let key = (self.ops[op].client, slot);
-        if self.strict && self.ops[op].kind == Kind::Write {
+        if self.strict && self.ops[op].kind.writes() {
             match self.last_write.get(&key) {
                 Some(&later) if later > op => self.overtaken.push((op, later)),
                 _ => drop(self.last_write.insert(key, op)),

@@ -2,12 +2,14 @@
 //! sockets that take a part, break at any byte, and wake nobody who was told not to read.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::cluster::{Cluster, Kind, op_of};
-use super::faults::{Ghost, Look};
+use super::bounds::Bounds;
+use super::clients::Client;
+use super::cluster::Cluster;
+use super::faults::{Ghost, Look, Trouble};
+use super::history::{Reply, op_of};
 use crate::node::{Phase, Replies, Stream};
 use crate::time::Moment;
 use crate::worker::tests::bench::{Bench, take_requests};
@@ -18,6 +20,7 @@ use crate::worker::{Action, Settings};
 pub(super) struct Wire {
     pub(super) port: u16,
     pub(super) open: bool,
+    pub(super) dialed: Moment,
     /// What its process calls it.
     pub(super) id: u32,
     /// Since when it owes the oldest reply, as slotway can see it.
@@ -35,22 +38,13 @@ pub(super) struct Wire {
     delivered: usize,
     produced: usize,
     pub(super) asking: bool,
+    /// What was written on it last is `ASKING`.
+    asks: bool,
+    /// The node wants a password on it.
+    pub(super) locked: bool,
     write_blocked: bool,
     /// Something came while it was not to be read: nobody looks before the worker says so.
     unheard: bool,
-}
-
-#[derive(Default)]
-pub(super) struct Client {
-    pub(super) index: Option<u32>,
-    /// Its requests, in order.
-    pub(super) ops: VecDeque<usize>,
-    pub(super) to_send: Vec<u8>,
-    received: Vec<u8>,
-    write_blocked: bool,
-    unheard: bool,
-    /// It has shut down its side.
-    pub(super) ended: bool,
 }
 
 pub(super) struct World {
@@ -70,19 +64,29 @@ pub(super) struct World {
     pub(super) healed_from: Option<usize>,
     /// Large replies of which a part was passed on when their connection broke.
     pub(super) broken_replies: u64,
-    /// Clients that were closed for being slow.
-    slow: u64,
-    next_id: u64,
-    pub(super) mask_deadline: Duration,
+    /// Clients that were closed for being slow, and because slotway ends.
+    pub(super) closed_slow: u64,
+    pub(super) closed_drained: u64,
+    pub(super) next_id: u64,
+    pub(super) settings: Settings,
+    pub(super) bounds: Bounds,
+    /// Things that went wrong so far.
+    pub(super) faults: usize,
+    traced: bool,
+    /// When a node was frozen last.
+    pub(super) last_frozen: Moment,
+    /// A shard was away for a whole deadline at some time.
+    pub(super) circuits_opened: bool,
+    /// slotway was told to end.
+    pub(super) draining: bool,
     /// Discovery was asked for news.
     pub(super) wished: bool,
 }
 
 impl World {
     pub(super) fn new(settings: Settings, seed: u64) -> World {
-        let mask_deadline = settings.mask_deadline;
         let strict = settings.strict_order;
-        let bench = Bench::without_topology(settings);
+        let bench = Bench::without_topology(settings.clone());
         let mut world = World {
             bench,
             cluster: Cluster::new(),
@@ -95,9 +99,16 @@ impl World {
             healed: false,
             healed_from: None,
             broken_replies: 0,
-            slow: 0,
+            closed_slow: 0,
+            closed_drained: 0,
             next_id: 1,
-            mask_deadline,
+            settings,
+            bounds: Bounds::default(),
+            faults: 0,
+            last_frozen: Moment::default(),
+            traced: std::env::var_os("SLOTWAY_TRACE").is_some(),
+            circuits_opened: false,
+            draining: false,
             wished: false,
         };
         (world.cluster.strict, world.cluster.calm) = (strict, seed.is_multiple_of(4));
@@ -106,119 +117,21 @@ impl World {
         world
     }
 
+    /// What happens, if SLOTWAY_TRACE is set.
+    pub(super) fn say(&self, what: impl Fn() -> String) {
+        if self.traced {
+            eprintln!(
+                "{:>10} {:>6} {}",
+                self.bench.now.micros_since(Moment::default()),
+                self.cluster.clock,
+                what()
+            );
+        }
+    }
+
     /// A part of this many, often all.
-    fn part(&mut self, of: usize) -> usize {
+    pub(super) fn part(&mut self, of: usize) -> usize {
         if self.healed || self.rng.u8(..) < 160 { of } else { self.rng.usize(0..=of) }
-    }
-
-    // ---- clients ----
-
-    pub(super) fn connect_client(&mut self) -> usize {
-        let index = self.bench.worker.client_connected(self.next_id, self.bench.now);
-        self.next_id += 1;
-        self.clients.push(Client { index: Some(index), ..Client::default() });
-        self.act();
-        self.clients.len() - 1
-    }
-
-    /// Bytes of a client arrive; returns whether there were any that may be read.
-    pub(super) fn client_sends(&mut self, n: usize) -> bool {
-        let client = &self.clients[n];
-        let Some(index) = client.index else { return false };
-        if client.to_send.is_empty() || client.unheard {
-            return false;
-        }
-        if !self.bench.worker.reads_client(index) {
-            self.clients[n].unheard = true;
-            return false;
-        }
-        let len = self.part(self.clients[n].to_send.len().min(64 * 1024));
-        let bytes: Vec<u8> = self.clients[n].to_send.drain(..len).collect();
-        if len > 0 {
-            self.bench.worker.client_bytes(index, &bytes, self.bench.now);
-            self.act();
-        }
-        len > 0
-    }
-
-    /// The client shuts down its side, or its connection breaks.
-    pub(super) fn client_leaves(&mut self, n: usize, breaks: bool) {
-        let Some(index) = self.clients[n].index else { return };
-        if breaks {
-            self.bench.worker.client_lost(index, self.bench.now);
-            self.act();
-            assert_eq!(self.clients[n].index, None, "a lost client is closed");
-        } else if self.clients[n].to_send.is_empty() && self.bench.worker.reads_client(index) {
-            self.clients[n].ended = true;
-            self.bench.worker.client_ended(index, self.bench.now);
-            self.act();
-        }
-    }
-
-    fn write_client(&mut self, n: usize) -> bool {
-        let Some(index) = self.clients[n].index else { return false };
-        let output = self.bench.worker.client_output(index).to_vec();
-        if output.is_empty() {
-            self.clients[n].write_blocked = false;
-            return false;
-        }
-        let len = self.part(output.len());
-        self.clients[n].write_blocked = len < output.len();
-        self.clients[n].received.extend_from_slice(&output[..len]);
-        self.read_answers(n);
-        self.bench.worker.client_wrote(index, len, self.bench.now);
-        self.act();
-        len > 0
-    }
-
-    /// The client understands what it has received.
-    fn read_answers(&mut self, n: usize) {
-        while let Some(len) = reply_len(&self.clients[n].received) {
-            let bytes: Vec<u8> = self.clients[n].received.drain(..len).collect();
-            let op = self.clients[n].ops.pop_front().expect("a reply to a request");
-            let mut text = String::from_utf8(bytes).unwrap();
-            text.truncate(100);
-            self.check_answer(op, &text);
-            if text.starts_with("-UNKNOWN") {
-                let now = self.cluster.tick();
-                self.cluster.ops[op].setback.get_or_insert(now);
-            }
-            self.cluster.ops[op].answer = Some(text);
-        }
-    }
-
-    fn check_answer(&self, op: usize, text: &str) {
-        let asked = &self.cluster.ops[op];
-        let body = text.trim_start_matches(|c: char| c != 't' && c != '\n').trim_start();
-        let own = |text: &str| op_of(text.trim_end()) == Some(op);
-        let right = match text.as_bytes()[0] {
-            b'$' => own(body),
-            b'+' => own(&text[1..]),
-            b'-' if asked.failed && op_of(text.split(' ').nth(1).unwrap_or_default()).is_some() => {
-                own(text.split_once(' ').map_or("", |(_, rest)| rest))
-            }
-            b'-' if text.starts_with("-CROSSSLOT") => asked.kind == Kind::CrossSlot,
-            b'-' if text.starts_with("-UNKNOWNRESULT sent") => {
-                matches!(asked.kind, Kind::Write | Kind::Script) && asked.handed
-            }
-            b'-' if text.starts_with("-CLUSTERDOWN not executed: ") => {
-                let waited = self.bench.now.since(asked.asked);
-                waited >= self.mask_deadline
-            }
-            // A script can say so too, so it is the script's word.
-            b'-' if asked.kind == Kind::Script && text.starts_with("-LOADING ") => true,
-            b'-' if asked.kind == Kind::Script && text.starts_with("-CLUSTERDOWN The ") => true,
-            b'-' if asked.kind == Kind::Script && text.starts_with("-CLUSTERDOWN Hash ") => true,
-            b'-' => text.starts_with("-OVERLOADED not executed: "),
-            _ => false,
-        };
-        let lost = asked.doomed && matches!(asked.kind, Kind::Write | Kind::Script);
-        assert!(!lost || !text.starts_with('+'), "t{op} is lost and was acknowledged: {asked:?}");
-        assert!(right, "request t{op} {asked:?} was answered {text:?}");
-        assert!(
-            !(self.healed_from.is_some_and(|from| op >= from) && text.starts_with("-CLUSTERDOWN")),
-            "t{op} waited for nothing: {text}"
-        );
     }
 
     // ---- nodes ----
@@ -229,17 +142,35 @@ impl World {
         if wire.open {
             return;
         }
-        if self.cluster.nodes[&wire.port].down {
+        let port = wire.port;
+        self.say(|| format!("wire {index} to {port}: dialed"));
+        let Some(wire) = self.wires.get_mut(&index) else { return };
+        let node = self.cluster.node(port);
+        if node.down {
             self.wires.remove(&index);
+            let flowing = self.flowing();
             self.bench.worker.node_lost(index, self.bench.now);
-        } else {
-            wire.open = true;
-            let node = self.cluster.nodes.get_mut(&wire.port).unwrap();
-            node.accepted += 1;
-            wire.id = node.accepted;
-            self.bench.worker.node_connected(index, self.bench.now);
+            self.act();
+            // A probe that fails ends what a silent node was in the middle of.
+            self.broken_replies += flowing.saturating_sub(self.flowing());
+            return;
         }
+        wire.open = true;
+        node.accepted += 1;
+        wire.id = node.accepted;
+        let full = node.trouble == Trouble::Full && !node.frozen;
+        self.bench.worker.node_connected(index, self.bench.now);
         self.act();
+        if full {
+            // Said unasked, and closed.
+            let bytes = b"-ERR max number of clients reached\r\n";
+            self.bench.worker.node_bytes(index, bytes, self.bench.now);
+            self.act();
+            if self.wires.remove(&index).is_some() {
+                self.bench.worker.node_lost(index, self.bench.now);
+                self.act();
+            }
+        }
     }
 
     fn write_node(&mut self, index: u32) -> bool {
@@ -253,19 +184,27 @@ impl World {
         let ready = matches!(self.bench.worker.connections[index as usize].phase, Phase::Ready);
         wire.write_blocked = len < output.len();
         wire.input.extend_from_slice(&output[..len]);
+        let mut said = Vec::new();
         for request in take_requests(&mut wire.input) {
             let op = request.split(' ').find_map(op_of);
             if let Some(op) = op {
                 let op = &mut self.cluster.ops[op];
+                assert!(!wire.asks || op.told_to_ask, "ASKING before {op:?}");
                 let queued = op.queued.take().filter(|(at, _)| *at == index);
                 op.sent = queued.map_or(now, |(_, since)| since);
                 op.handed = true;
+                op.sent_to = wire.port;
+                self.bounds.handed(wire.port, self.bench.now);
                 if ready {
                     wire.owes.get_or_insert(self.bench.now);
                 }
             }
+            wire.asks = request == "ASKING";
+            said.push(short(&request));
             wire.requests.push_back(short(&request));
         }
+        let port = wire.port;
+        self.say(|| format!("wire {index} to {port}: {said:?}"));
         self.bench.worker.node_wrote(index, len);
         len > 0
     }
@@ -283,7 +222,9 @@ impl World {
             let Some(wire) = self.wires.get_mut(&index) else { break };
             let Some(request) = wire.requests.pop_front() else { break };
             let port = wire.port;
-            if let Some(id) = request.strip_prefix("CLIENT KILL ID ") {
+            if let Some(id) = request.strip_prefix("CLIENT KILL ID ")
+                && !wire.locked
+            {
                 let id = id.parse::<u32>().unwrap();
                 let alive = self.wires.iter().find(|(_, w)| w.open && (w.port, w.id) == (port, id));
                 if let Some((&killed, _)) = alive {
@@ -298,11 +239,14 @@ impl World {
             }
             let Some(wire) = self.wires.get_mut(&index) else { break };
             let (asking, id) = (&mut wire.asking, wire.id);
-            let (op, reply) = self.cluster.serve(port, id, asking, &request, &mut self.rng);
-            wire.output.extend_from_slice(reply.as_bytes());
-            wire.produced += reply.len();
-            let rejected = reply.starts_with('-') && !reply.starts_with("-WRONGTYPE");
-            wire.unread.push_back((op, rejected, wire.produced));
+            let reply = if wire.locked {
+                Reply::locked(&request, &mut self.cluster.ops)
+            } else {
+                self.cluster.serve(port, id, asking, &request, &mut self.rng)
+            };
+            wire.output.extend_from_slice(reply.text.as_bytes());
+            wire.produced += reply.text.len();
+            wire.unread.push_back((reply.op, reply.rejected, wire.produced));
         }
         true
     }
@@ -320,9 +264,7 @@ impl World {
         let available = wire.output.len().min(64 * 1024);
         let len = self.part(available);
         let now = self.cluster.tick();
-        for op in self.unsent(index) {
-            self.cluster.ops[op].queued.get_or_insert((index, now));
-        }
+        self.note_unsent(index, now);
         let now = self.cluster.tick();
         let Some(wire) = self.wires.get_mut(&index) else { return false };
         wire.owes = None;
@@ -332,15 +274,27 @@ impl World {
             && end <= wire.delivered
         {
             if let (Some(op), true) = (op, rejected) {
-                self.cluster.ops[op].setback.get_or_insert(now);
+                self.cluster.ops[op].set_back(now, self.bench.now);
+                self.bounds.rejected(wire.port, &self.cluster);
             }
             wire.unread.pop_front();
         }
         if len > 0 {
+            let port = self.wires[&index].port;
+            self.say(|| {
+                format!("wire {index} of {port} says {:.200}", String::from_utf8_lossy(&bytes))
+            });
             self.bench.worker.node_bytes(index, &bytes, self.bench.now);
             self.act();
         }
         len > 0
+    }
+
+    /// What is queued on a connection now stays there, whatever is learned later.
+    pub(super) fn note_unsent(&mut self, index: u32, now: u64) {
+        for op in self.unsent(index) {
+            self.cluster.ops[op].queued.get_or_insert((index, now));
+        }
     }
 
     /// The requests on a connection that the kernel has not taken whole.
@@ -374,6 +328,7 @@ impl World {
             self.bench.worker.node_bytes(index, bytes, self.bench.now);
             return self.act();
         }
+        self.faults += 1;
         self.lose(index);
     }
 
@@ -388,8 +343,9 @@ impl World {
         }
         let (now, unsent) = (self.cluster.tick(), self.unsent(index));
         for op in unsent {
-            self.cluster.ops[op].setback.get_or_insert(now);
+            self.cluster.ops[op].set_back(now, self.bench.now);
         }
+        self.say(|| format!("wire {index} is lost"));
         self.haunt(index);
         self.bench.worker.node_lost(index, self.bench.now);
         self.act();
@@ -419,6 +375,7 @@ impl World {
             self.act();
         }
         assert!(self.bench.cells.clients_closed_error.get() <= self.broken_replies, "misplaced");
+        self.check_bounds();
     }
 
     /// Sockets that were full take more; returns whether any did.
@@ -439,9 +396,13 @@ impl World {
 
     pub(super) fn act(&mut self) {
         while let Some(action) = self.bench.worker.take_action() {
+            self.say(|| format!("{action:?}"));
             match action {
                 Action::Dial { connection, endpoint } => {
-                    let wire = Wire { port: endpoint.port, ..Wire::default() };
+                    let port = self.cluster.at(endpoint.port);
+                    self.bounds.dialed(port, self.bench.now, &self.cluster);
+                    let dialed = self.bench.now;
+                    let wire = Wire { port, dialed, ..Wire::default() };
                     let before = self.wires.insert(connection, wire);
                     assert!(before.is_none(), "connection {connection} dialed twice");
                 }
@@ -464,34 +425,10 @@ impl World {
             }
         }
     }
-
-    fn closed(&mut self, index: u32) {
-        let client = self.clients.iter_mut().find(|c| c.index == Some(index));
-        let client = client.expect("a client that is there is closed");
-        let slow = self.bench.cells.clients_closed_slow.get();
-        if std::mem::replace(&mut self.slow, slow) < slow {
-            assert!(!client.ops.is_empty(), "closed for being slow with nothing to do");
-        }
-        client.index = None;
-        client.write_blocked = false;
-    }
 }
 
 /// A request without the padding of its large values.
 fn short(request: &str) -> String {
     let words = request.split(' ').map(|word| word.split(":x").next().unwrap_or(word));
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// The length of the reply at the front, if it is whole.
-fn reply_len(bytes: &[u8]) -> Option<usize> {
-    let line = memchr::memchr(b'\n', bytes)? + 1;
-    let len = match bytes[0] {
-        b'$' => {
-            let digits = str::from_utf8(&bytes[1..line - 2]).unwrap();
-            line + digits.parse::<usize>().unwrap() + 2
-        }
-        _ => line,
-    };
-    (bytes.len() >= len).then_some(len)
 }
