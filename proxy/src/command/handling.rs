@@ -88,6 +88,10 @@ pub enum Local {
     Readonly,
     /// TIME
     Time,
+    /// ACL WHOAMI
+    AclWhoami,
+    /// ROLE
+    Role,
     /// LOLWUT
     Lolwut,
     /// PROXY and what follows it: the operator's command of the proxy

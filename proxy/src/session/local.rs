@@ -78,6 +78,15 @@ pub fn answer(
         Local::ClientTrackinginfo => connection::tracking_info(session.mode.is_resp3(), out),
         Local::ClientUnblock => return connection::unblock(args, out),
         Local::ClientCapa | Local::Readonly => write::simple(out, "OK"),
+        // There are no users towards clients: everybody is the one that has no password.
+        Local::AclWhoami => write::bulk(out, "default"),
+        // What a server without replicas says: those of the shards are no matter of its clients.
+        Local::Role => {
+            write::array_header(out, 3);
+            write::bulk(out, "master");
+            write::integer(out, 0);
+            write::array_header(out, 0);
+        }
         Local::Time => connection::time(facts().unix_time, out),
         Local::Lolwut => {
             let text = lolwut::text(&facts().server_version);

@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
     row("cluster|flushslots",             2, ADMIN | STALE | NO_ASYNC_LOADING, NO_KEY, N, RESHAPES),
     row("cluster|forget",                 3, ADMIN | STALE | NO_ASYNC_LOADING, NO_KEY, N, RESHAPES),
     row("cluster|getkeysinslot",          4, STALE,                            NO_KEY, R, BY_SLOT),
-    row("cluster|getslotmigrations",      2, ADMIN | STALE | NO_ASYNC_LOADING, NO_KEY, R, ADMIN_ONLY).valkey_only(9, 0),
+    row("cluster|getslotmigrations",      2, ADMIN | STALE | NO_ASYNC_LOADING, NO_KEY, R, ANY_NODE).valkey_only(9, 0),
     row("cluster|help",                   2, LOADING | STALE,                  NO_KEY, R, ANY_NODE),
     row("cluster|info",                   2, LOADING | STALE,                  NO_KEY, R, local(Local::Cluster)),
     row("cluster|keyslot",                3, STALE,                            NO_KEY, R, local(Local::Cluster)),

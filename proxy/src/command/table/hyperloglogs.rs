@@ -8,5 +8,5 @@ pub(super) const ROWS: &[Row] = &[
     row("pfcount",    -2, READONLY,                keys(1, -1, 1), R, ROUTED),
     row("pfdebug",     3, WRITE | DENYOOM | ADMIN, KEY_2,          N, ADMIN_ONLY),
     row("pfmerge",    -2, WRITE | DENYOOM,         keys(1, -1, 1), N, ROUTED),
-    row("pfselftest",  1, ADMIN,                   NO_KEY,         N, ADMIN_ONLY),
+    row("pfselftest",  1, ADMIN,                   NO_KEY,         N, ONE_NODE),
 ];
