@@ -14,6 +14,8 @@ fn requests(criterion: &mut Criterion) {
     for pipeline in [1, 16, 64] {
         add(&format!("GET, pipeline {pipeline}"), Load::Get, pipeline, false);
     }
+    add("GET, pipeline 100", Load::Get, 100, false);
+    add("MGET of 100 keys", Load::Mget, 100, false);
     for (order, strict) in [("pipelined", false), ("strict", true)] {
         add(&format!("SET, pipeline 16, {order}"), Load::Set, 16, strict);
         add(&format!("SET, pipeline 16, one slot, {order}"), Load::SetOneSlot, 16, strict);

@@ -3,9 +3,11 @@
 //!
 //! `cargo bench -p benches --bench heart` measures the time. For instructions, which do not
 //! depend on the machine's mood:
-//! `valgrind --tool=callgrind target/release/heart 100000 16`, and for what `client-order =
-//! "strict"` costs, `heart 100000 16 set strict` against `heart 100000 16 set`.
+//! `valgrind --tool=callgrind target/release/heart 100000 16`; for what `client-order = "strict"`
+//! costs, `heart 100000 16 set strict` against `heart 100000 16 set`; for what one request over
+//! many slots costs, `heart 100000 100 mget` against `heart 100000 100 get`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub enum Load {
     Set,
     /// SETs of keys in one slot.
     SetOneSlot,
+    /// The keys that a client would send at a time in GETs, each in a slot of its own, in one MGET.
+    Mget,
 }
 
 const VALUE: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -42,8 +46,10 @@ pub struct Heart {
     /// What each client sends in a round.
     requests: Vec<Vec<u8>>,
     pipeline: usize,
-    /// The reply to each of them.
+    /// A node's reply to each of them.
     reply: &'static [u8],
+    /// Bytes that all clients receive in a round.
+    received: usize,
     replies: Vec<u8>,
 }
 
@@ -82,25 +88,22 @@ impl Heart {
             reply: match load {
                 Load::Get => b"$32\r\n0123456789abcdef0123456789abcdef\r\n",
                 Load::Set | Load::SetOneSlot => b"+OK\r\n",
+                Load::Mget => b"*1\r\n$32\r\n0123456789abcdef0123456789abcdef\r\n",
             },
+            received: 0,
             replies: Vec::new(),
         };
+        heart.received = CLIENTS
+            * match load {
+                Load::Mget => format!("*{pipeline}\r\n").len() + pipeline * (heart.reply.len() - 4),
+                _ => pipeline * heart.reply.len(),
+            };
         heart.worker.topology_changed(three_shards(), heart.now);
         heart.worker.connect_to_primaries(heart.now);
         heart.shake_hands();
         for client in 0..CLIENTS {
             heart.clients.push(heart.worker.client_connected(client as u64, heart.now));
-            let mut requests = Vec::new();
-            for n in 0..pipeline {
-                let number = client * 7919 + n * 104_729;
-                let prefix = if load == Load::SetOneSlot { "{s}" } else { "key" };
-                let key = format!("{prefix}:{number:012}");
-                match load {
-                    Load::Get => write::command(&mut requests, &[b"GET", key.as_bytes()]),
-                    _ => write::command(&mut requests, &[b"SET", key.as_bytes(), VALUE]),
-                }
-            }
-            heart.requests.push(requests);
+            heart.requests.push(requests(load, client, pipeline));
         }
         heart
     }
@@ -119,7 +122,7 @@ impl Heart {
             received += self.turn_of_clients();
             assert!(answered > before, "nothing reached a node");
         }
-        assert_eq!(received, answered * self.reply.len(), "every reply reached its client");
+        assert_eq!(received, self.received, "every reply reached its client");
         answered
     }
 
@@ -167,6 +170,32 @@ impl Heart {
     }
 }
 
+/// What a client sends in a round.
+fn requests(load: Load, client: usize, pipeline: usize) -> Vec<u8> {
+    let prefix = if load == Load::SetOneSlot { "{s}" } else { "key" };
+    let keys = (0..).map(|n| format!("{prefix}:{:012}", client * 7919 + n * 104_729));
+    let mut requests = Vec::new();
+    if load == Load::Mget {
+        let mut slots = HashSet::new();
+        let apart = keys.filter(|key| slots.insert(Slot::of_key(key.as_bytes())));
+        let keys: Vec<String> = apart.take(pipeline).collect();
+        let words: Vec<&[u8]> = ["MGET"]
+            .into_iter()
+            .chain(keys.iter().map(String::as_str))
+            .map(str::as_bytes)
+            .collect();
+        write::command(&mut requests, &words);
+        return requests;
+    }
+    for key in keys.take(pipeline) {
+        match load {
+            Load::Get => write::command(&mut requests, &[b"GET", key.as_bytes()]),
+            _ => write::command(&mut requests, &[b"SET", key.as_bytes(), VALUE]),
+        }
+    }
+    requests
+}
+
 fn three_shards() -> Arc<Topology> {
     let mut draft = Draft::default();
     for (n, (first, last)) in [(0, 5460), (5461, 10922), (10923, 16383)].into_iter().enumerate() {
@@ -188,7 +217,7 @@ mod tests {
 
     #[test]
     fn every_request_of_a_round_is_answered_also_where_one_waits_for_another() {
-        for load in [Load::Get, Load::Set, Load::SetOneSlot] {
+        for load in [Load::Get, Load::Set, Load::SetOneSlot, Load::Mget] {
             for strict in [false, true] {
                 let mut heart = Heart::new(load, 16, strict);
                 assert_eq!([heart.round(), heart.round()], [CLIENTS * 16; 2], "{load:?} {strict}");

@@ -9,7 +9,8 @@ pub struct Load {
     pub title: &'static str,
     /// Client connections.
     pub connections: usize,
-    /// Requests that a connection sends in one write, before it waits for all their replies.
+    /// Requests that a connection sends in one write, before it waits for all their replies; keys of
+    /// one request, where the action has several.
     pub pipeline: usize,
     /// The command.
     pub action: Action,
@@ -24,6 +25,9 @@ pub enum Action {
     Get,
     /// Writes a random key, with the value it has already.
     Set,
+    /// Reads as many random keys in one request as else a pipeline would. Each of them counts as a
+    /// request, so that the figures stand beside those of the pipeline.
+    Mget,
 }
 
 /// A set of keys, all with values of one length.
@@ -53,7 +57,7 @@ pub const IDLE_CONNECTIONS: usize = 9_000;
 pub const IDLE: &str = "idle-9000";
 
 /// All loads, in the order of a round.
-pub static LOADS: [Load; 8] = [
+pub static LOADS: [Load; 10] = [
     Load {
         name: "single",
         title: "1 connection, GET",
@@ -100,6 +104,22 @@ pub static LOADS: [Load; 8] = [
         connections: 8,
         pipeline: 64,
         action: Action::Get,
+        keys: &SMALL,
+    },
+    Load {
+        name: "c8-p100",
+        title: "8 connections, pipeline 100, GET",
+        connections: 8,
+        pipeline: 100,
+        action: Action::Get,
+        keys: &SMALL,
+    },
+    Load {
+        name: "c8-mget100",
+        title: "8 connections, MGET of 100 keys (per key)",
+        connections: 8,
+        pipeline: 100,
+        action: Action::Mget,
         keys: &SMALL,
     },
     Load {

@@ -63,12 +63,23 @@ impl Results {
         figure: impl Fn(&Cell) -> Option<f64>,
         join: impl Fn(f64, f64) -> f64,
     ) -> Vec<f64> {
+        self.pairs_of((load, ours), (load, theirs), figure, join)
+    }
+
+    /// The same for any two rows, each a load on a target.
+    pub fn pairs_of(
+        &self,
+        ours: (&str, Kind),
+        theirs: (&str, Kind),
+        figure: impl Fn(&Cell) -> Option<f64>,
+        join: impl Fn(f64, f64) -> f64,
+    ) -> Vec<f64> {
         let others: BTreeMap<usize, f64> = self
-            .cells(load, theirs)
+            .cells(theirs.0, theirs.1)
             .filter_map(|(round, cell)| Some((round, figure(cell)?)))
             .collect();
         let joined = self
-            .cells(load, ours)
+            .cells(ours.0, ours.1)
             .filter_map(|(round, cell)| Some(join(figure(cell)?, *others.get(&round)?)));
         joined.collect()
     }

@@ -1,6 +1,6 @@
 //! A fixed number of requests through the heart alone: something to count instructions of.
 //!
-//! `heart REQUESTS PIPELINE [get|set|set-one-slot] [strict]`
+//! `heart REQUESTS PIPELINE [get|set|set-one-slot|mget] [strict]`
 
 use std::process::ExitCode;
 
@@ -8,7 +8,9 @@ use benches::heart::{Heart, Load};
 
 fn main() -> ExitCode {
     let Some((requests, mut heart)) = read(&std::env::args().skip(1).collect::<Vec<_>>()) else {
-        eprintln!("usage: heart REQUESTS PIPELINE (1 to 1000) [get|set|set-one-slot] [strict]");
+        eprintln!(
+            "usage: heart REQUESTS PIPELINE (1 to 1000) [get|set|set-one-slot|mget] [strict]"
+        );
         return ExitCode::from(64);
     };
     let mut done = 0;
@@ -27,6 +29,7 @@ fn read(words: &[String]) -> Option<(usize, Heart)> {
         [requests, pipeline, "get"] => (requests, pipeline, Load::Get),
         [requests, pipeline, "set"] => (requests, pipeline, Load::Set),
         [requests, pipeline, "set-one-slot"] => (requests, pipeline, Load::SetOneSlot),
+        [requests, pipeline, "mget"] => (requests, pipeline, Load::Mget),
         _ => return None,
     };
     let pipeline = pipeline.parse().ok().filter(|pipeline| (1..=1000).contains(pipeline))?;

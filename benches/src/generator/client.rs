@@ -106,7 +106,7 @@ impl Client {
     fn take(&mut self, script: &Script, mut bytes: &[u8]) -> Result<usize> {
         let mut completed = 0;
         if !self.partial.is_empty() {
-            let missing = script.reply_bytes() - self.partial.len();
+            let missing = script.reply_bytes(self.answered) - self.partial.len();
             let (rest, behind) = bytes.split_at(missing.min(bytes.len()));
             self.partial.extend_from_slice(rest);
             if !script.check(&self.partial, &self.batch, self.answered)? {
@@ -125,7 +125,7 @@ impl Client {
                 self.partial.extend_from_slice(bytes);
                 break;
             }
-            bytes = &bytes[script.reply_bytes()..];
+            bytes = &bytes[script.reply_bytes(self.answered)..];
             self.answered += 1;
             completed += 1;
         }

@@ -15,7 +15,12 @@ const QUOTE_BYTES: usize = 120;
 /// How one request looks and what its reply must be.
 #[derive(Debug)]
 pub(super) struct Script {
-    /// One request, with key 0.
+    /// What a batch begins with, before its requests: the first words of a request of several
+    /// keys.
+    opening: Vec<u8>,
+    /// What goes before the first reply of a batch.
+    reply_opening: Vec<u8>,
+    /// One request, or one key of the request, with key 0.
     request: Vec<u8>,
     /// Where the key's bytes stand in the request: once in a GET, twice in a SET.
     key_at: Vec<usize>,
@@ -27,13 +32,17 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// The script of one command over a set of keys.
-    pub(super) fn new(action: Action, keys: &Keys) -> Self {
+    /// The script of one command over a set of keys, in batches of `count`.
+    pub(super) fn new(action: Action, keys: &Keys, count: usize) -> Self {
         let key = [keys.prefix.as_slice(), b"000000000000"].concat();
+        let value_head = || format!("${}\r\n", keys.value_bytes).into_bytes();
+        let (mut opening, mut reply_opening) = (Vec::new(), Vec::new());
         let (request, head, value_bytes) = match action {
-            Action::Get => {
-                let head = format!("${}\r\n", keys.value_bytes).into_bytes();
-                (command(&[b"GET", &key]), head, Some(keys.value_bytes))
+            Action::Get => (command(&[b"GET", &key]), value_head(), Some(keys.value_bytes)),
+            Action::Mget => {
+                opening = format!("*{}\r\n$4\r\nMGET\r\n", count + 1).into_bytes();
+                reply_opening = format!("*{count}\r\n").into_bytes();
+                (command(&[&key])[4..].to_vec(), value_head(), Some(keys.value_bytes))
             }
             Action::Set => {
                 // Begins with the key, so that a reader can tell whose value it is.
@@ -45,24 +54,26 @@ impl Script {
         let key_at = (0..=request.len() - KEY_BYTES)
             .filter(|at| request[*at..at + KEY_BYTES] == key)
             .collect();
-        Script { request, key_at, head, value_bytes, key_count: keys.count }
+        let key_count = keys.count;
+        Script { opening, reply_opening, request, key_at, head, value_bytes, key_count }
     }
 
     /// A batch of `count` requests, all with key 0.
     pub(super) fn batch(&self, count: usize) -> Vec<u8> {
-        self.request.repeat(count)
+        [self.opening.clone(), self.request.repeat(count)].concat()
     }
 
     /// Gives every request of a batch a random key.
     pub(super) fn shuffle(&self, batch: &mut [u8], random: &mut fastrand::Rng) {
-        for request in batch.chunks_exact_mut(self.request.len()) {
+        for request in batch[self.opening.len()..].chunks_exact_mut(self.request.len()) {
             self.set_key(request, random.u32(..self.key_count));
         }
     }
 
     /// Gives the requests of a batch the keys from `first` on; for loading.
     pub(super) fn enumerate(&self, batch: &mut [u8], first: u32) {
-        for (number, request) in (first..).zip(batch.chunks_exact_mut(self.request.len())) {
+        let requests = batch[self.opening.len()..].chunks_exact_mut(self.request.len());
+        for (number, request) in (first..).zip(requests) {
             self.set_key(request, number);
         }
     }
@@ -82,21 +93,29 @@ impl Script {
         }
     }
 
-    /// The length of every right reply.
-    pub(super) fn reply_bytes(&self) -> usize {
-        self.head.len() + self.value_bytes.map_or(0, |length| length + 2)
+    /// The length of the right reply to request `index` of a batch.
+    pub(super) fn reply_bytes(&self, index: usize) -> usize {
+        let opening = if index == 0 { self.reply_opening.len() } else { 0 };
+        opening + self.head.len() + self.value_bytes.map_or(0, |length| length + 2)
     }
 
     /// Looks for the reply to request `index` of `batch` at the start of `bytes`.
     ///
     /// Gives false while it is not there in full; fails as soon as it cannot be the right one: an
     /// error, a null, another length, or the value of another key.
-    pub(super) fn check(&self, bytes: &[u8], batch: &[u8], index: usize) -> Result<bool> {
+    pub(super) fn check(&self, mut bytes: &[u8], batch: &[u8], index: usize) -> Result<bool> {
+        if index == 0 {
+            let seen = bytes.len().min(self.reply_opening.len());
+            if bytes[..seen] != self.reply_opening[..seen] {
+                bail!("a reply that nobody expected: {}", quote(bytes));
+            }
+            bytes = &bytes[seen..];
+        }
         let seen = bytes.len().min(self.head.len());
         if bytes[..seen] != self.head[..seen] {
             bail!("a reply that nobody expected: {}", quote(bytes));
         }
-        let length = self.reply_bytes();
+        let length = self.reply_bytes(index.max(1));
         if bytes.len() < length {
             return Ok(false);
         }
@@ -114,7 +133,7 @@ impl Script {
     }
 
     fn key_of(&self, index: usize) -> Range<usize> {
-        let at = index * self.request.len() + self.key_at[0];
+        let at = self.opening.len() + index * self.request.len() + self.key_at[0];
         at..at + KEY_BYTES
     }
 }
@@ -142,14 +161,21 @@ mod tests {
 
     #[test]
     fn requests_carry_their_keys() {
-        let get = Script::new(Action::Get, &KEYS);
+        let get = Script::new(Action::Get, &KEYS, 2);
         let mut batch = get.batch(2);
         get.enumerate(&mut batch, 41);
         let expected = "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000041\r\n\
                         *2\r\n$3\r\nGET\r\n$16\r\nkey:000000000042\r\n";
         assert_eq!(batch, expected.as_bytes());
 
-        let set = Script::new(Action::Set, &KEYS);
+        let mget = Script::new(Action::Mget, &KEYS, 2);
+        let mut batch = mget.batch(2);
+        mget.enumerate(&mut batch, 41);
+        let expected = "*3\r\n$4\r\nMGET\r\n$16\r\nkey:000000000041\r\n\
+                        $16\r\nkey:000000000042\r\n";
+        assert_eq!(batch, expected.as_bytes());
+
+        let set = Script::new(Action::Set, &KEYS, 1);
         let mut batch = set.batch(1);
         set.enumerate(&mut batch, 7);
         let expected =
@@ -159,7 +185,7 @@ mod tests {
 
     #[test]
     fn shuffled_keys_stay_within_the_set_and_differ() {
-        let get = Script::new(Action::Get, &KEYS);
+        let get = Script::new(Action::Get, &KEYS, 2);
         let mut batch = get.batch(64);
         get.shuffle(&mut batch, &mut fastrand::Rng::with_seed(7));
         let keys: std::collections::HashSet<&[u8]> =
@@ -170,7 +196,7 @@ mod tests {
 
     #[test]
     fn only_the_right_reply_passes() {
-        let get = Script::new(Action::Get, &KEYS);
+        let get = Script::new(Action::Get, &KEYS, 2);
         let mut batch = get.batch(2);
         get.enumerate(&mut batch, 41);
         let right = b"$20\r\nkey:000000000042....\r\n";
@@ -179,7 +205,7 @@ mod tests {
         }
         assert!(get.check(right, &batch, 1).unwrap());
         assert!(get.check(&[right.as_slice(), b"$20"].concat(), &batch, 1).unwrap());
-        assert_eq!(get.reply_bytes(), right.len());
+        assert_eq!(get.reply_bytes(0), right.len());
 
         let wrong: [&[u8]; 5] = [
             b"-ERR no",
@@ -192,7 +218,16 @@ mod tests {
             assert!(get.check(reply, &batch, 1).is_err(), "{}", quote(reply));
         }
 
-        let set = Script::new(Action::Set, &KEYS);
+        let mget = Script::new(Action::Mget, &KEYS, 2);
+        let mut batch = mget.batch(2);
+        mget.enumerate(&mut batch, 42);
+        let first = [b"*2\r\n".as_slice(), right].concat();
+        assert!(!mget.check(&first[..9], &batch, 0).unwrap());
+        assert!(mget.check(&first, &batch, 0).unwrap());
+        assert_eq!((mget.reply_bytes(0), mget.reply_bytes(1)), (first.len(), right.len()));
+        assert!(mget.check(right, &batch, 0).is_err() && mget.check(b"*3", &batch, 0).is_err());
+
+        let set = Script::new(Action::Set, &KEYS, 1);
         assert!(set.check(b"+OK\r\n", &set.batch(1), 0).unwrap());
         assert!(!set.check(b"+O", &set.batch(1), 0).unwrap());
         assert!(set.check(b"+NO\r\n", &set.batch(1), 0).is_err());
