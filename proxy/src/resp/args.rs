@@ -46,6 +46,22 @@ impl<'a> Args<'a> {
         Some(&self.frame[span.start as usize..span.end as usize])
     }
 
+    /// The raw bytes of a range of arguments, their `$` lines and CRLFs included. Empty if there
+    /// are no such arguments.
+    #[inline]
+    pub fn bulks(&self, range: std::ops::Range<usize>) -> &'a [u8] {
+        let (Some(last), false) = (self.spans.get(range.end.wrapping_sub(1)), range.is_empty())
+        else {
+            return &[];
+        };
+        let start = match range.start.checked_sub(1) {
+            Some(before) => self.spans[before].end as usize + 2,
+            // Behind the array's own line.
+            None => self.frame.iter().position(|&byte| byte == b'$').unwrap_or_default(),
+        };
+        &self.frame[start..last.end as usize + 2]
+    }
+
     /// The command's name as the client spelled it.
     #[inline]
     pub fn name(&self) -> &'a [u8] {

@@ -2,8 +2,7 @@
 //! on.
 
 use crate::command::{ResponsePolicy, Row};
-use crate::resp::reply::{Progress, Scanner};
-use crate::resp::write;
+use crate::resp::{reply, write};
 
 /// How the replies of a request's parts become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +74,15 @@ fn elements(reply: &[u8]) -> Result<(usize, &[u8]), Surprise> {
     if !matches!(reply.first(), Some(b'*' | b'~')) {
         return Err(Surprise);
     }
-    let end = reply.iter().position(|&b| b == b'\n').ok_or(Surprise)?;
-    let count = std::str::from_utf8(&reply[1..end - 1]).ok().and_then(|text| text.parse().ok());
-    Ok((count.ok_or(Surprise)?, &reply[end + 1..]))
+    let (count, start) = reply::count_line(reply).ok_or(Surprise)?;
+    Ok((count, reply.get(start..).ok_or(Surprise)?))
 }
 
 /// Takes the first value off.
 fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Surprise> {
-    match Scanner::default().feed(rest) {
-        Progress::Complete { used, .. } => {
-            let (value, behind) = rest.split_at(used);
-            *rest = behind;
-            Ok(value)
-        }
-        Progress::More | Progress::Bad(_) => Err(Surprise),
-    }
+    let (value, behind) = rest.split_at(reply::value_len(rest).ok_or(Surprise)?);
+    *rest = behind;
+    Ok(value)
 }
 
 fn by_key(replies: &[&[u8]], order: &[u16], out: &mut Vec<u8>) -> Result<(), Surprise> {

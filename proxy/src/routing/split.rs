@@ -11,14 +11,33 @@ use crate::slot::Slot;
 /// A request's keys, by slot.
 #[derive(Debug)]
 pub struct Split {
-    /// The slot of each key and its place among the keys; by slot, in a slot in the order given.
-    keys: Vec<(Slot, u32)>,
+    /// The keys by slot, in a slot in the order given.
+    keys: Vec<Placed>,
     /// Where the first key stands.
     first: usize,
     /// Arguments for each key, itself included.
     step: usize,
     /// A count goes before the keys.
     counted: bool,
+}
+
+/// The slot of a key, and in the low half its place among the keys: numbers sort twice as fast as
+/// pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed(u64);
+
+impl Placed {
+    fn new(slot: Slot, place: usize) -> Placed {
+        Placed(u64::from(slot.number()) << 32 | place as u64)
+    }
+
+    fn slot(self) -> Slot {
+        Slot::new((self.0 >> 32) as u16).unwrap_or_default()
+    }
+
+    fn place(self) -> u32 {
+        self.0 as u32
+    }
 }
 
 /// Why a request is not split.
@@ -43,11 +62,11 @@ pub fn split(row: &Row, args: &Args<'_>) -> Result<Split, NoSplit> {
         }
         _ => return Err(NoSplit::Whole),
     };
-    let mut keys = Vec::new();
+    let mut keys = Vec::with_capacity(args.len() / step.max(1));
     let mut last = first;
     command::key_positions(row, args, |index| {
         if let Some(key) = args.get(index) {
-            keys.push((Slot::of_key(key), keys.len() as u32));
+            keys.push(Placed::new(Slot::of_key(key), keys.len()));
         }
         last = index;
     });
@@ -74,16 +93,16 @@ impl Split {
     /// The slot of each part, and which of the keys are its own.
     pub fn parts(&self) -> impl Iterator<Item = (Slot, Range<usize>)> {
         let mut start = 0;
-        self.keys.chunk_by(|a, b| a.0 == b.0).map(move |keys| {
+        self.keys.chunk_by(|a, b| a.0 >> 32 == b.0 >> 32).map(move |keys| {
             let range = start..start + keys.len();
             start = range.end;
-            (keys[0].0, range)
+            (keys[0].slot(), range)
         })
     }
 
     /// The place among all keys of each key of a part.
     pub fn places(&self, part: Range<usize>) -> impl Iterator<Item = u32> {
-        self.keys[part].iter().map(|&(_, place)| place)
+        self.keys[part].iter().map(|key| key.place())
     }
 
     /// Appends the request of one part.
@@ -91,18 +110,15 @@ impl Split {
         let options = self.first + self.keys.len() * self.step..args.len();
         let words = self.first + part.len() * self.step + options.len();
         write::array_header(out, words);
-        let mut copy = |index: usize| write::bulk(out, args.get(index).unwrap_or_default());
-        let names = self.first - usize::from(self.counted);
-        (0..names).for_each(&mut copy);
+        out.extend_from_slice(args.bulks(0..self.first - usize::from(self.counted)));
         if self.counted {
             write::bulk(out, part.len().to_string());
         }
-        let mut copy = |index: usize| write::bulk(out, args.get(index).unwrap_or_default());
         for place in self.places(part) {
             let at = self.first + place as usize * self.step;
-            (at..at + self.step).for_each(&mut copy);
+            out.extend_from_slice(args.bulks(at..at + self.step));
         }
-        options.for_each(&mut copy);
+        out.extend_from_slice(args.bulks(options));
     }
 }
 

@@ -75,6 +75,10 @@ impl Gather {
         part.start = self.replies.len();
         part.len = reply.len();
         part.outcome = Some(outcome);
+        if self.replies.is_empty() {
+            // They are of about the same length, mostly.
+            self.replies.reserve((reply.len() * self.open).min(GATHERED_AT_FIRST));
+        }
         self.replies.extend_from_slice(reply);
         self.open -= 1;
     }
@@ -165,6 +169,9 @@ impl Gather {
     }
 }
 
+/// Room for replies of parts that is made when the first comes, at most.
+const GATHERED_AT_FIRST: usize = 16 * 1024;
+
 /// Slots named in an error; of more than these only the number is given.
 const NAMED_MAX: usize = 10;
 
@@ -219,20 +226,18 @@ impl Worker {
             Err(NoSplit::Arity) => return self.refuse(index, &Refusal::WrongArity(row), args),
         };
         let Some(merge) = merge_of(row) else { return self.refuse_cross_slot(index, row) };
-        let slots = split.parts().map(|(slot, _)| slot);
-        let mut order = Vec::new();
-        if merge == Merge::ByKey {
-            order.resize(split.keys(), 0);
-            for (part, (_, range)) in split.parts().enumerate() {
+        let mut order = vec![0; if merge == Merge::ByKey { split.keys() } else { 0 }];
+        let mut parts = Vec::with_capacity(split.keys());
+        for (slot, range) in split.parts() {
+            if merge == Merge::ByKey {
                 for place in split.places(range) {
-                    order[place as usize] = part as u16;
+                    order[place as usize] = parts.len() as u16;
                 }
             }
+            parts.push(Some(slot));
         }
         let class = command::class(row, args);
-        let parts: Vec<Slot> = slots.collect();
         let how = How::Slots { order };
-        let parts: Vec<Option<Slot>> = parts.into_iter().map(Some).collect();
         let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &parts) else {
             return Step::Later;
         };
@@ -405,7 +410,7 @@ impl Worker {
         {
             flow.gathers = flow.gathers.saturating_sub(1);
         }
-        let mut reply = Vec::new();
+        let mut reply = Vec::with_capacity(gather.replies.len());
         let (outcome, surprise) = gather.conclude(&mut reply);
         if surprise {
             self.cells.merge_surprises.add(1);
