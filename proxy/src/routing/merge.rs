@@ -69,8 +69,11 @@ pub fn merge(
     done
 }
 
-/// The elements of an array (or set) of `count` elements.
-fn elements(reply: &[u8]) -> Result<(usize, &[u8]), Surprise> {
+/// How many elements an array (or set) has, and their bytes.
+///
+/// # Errors
+/// [`Surprise`] if it is another kind of reply.
+pub fn elements(reply: &[u8]) -> Result<(usize, &[u8]), Surprise> {
     if !matches!(reply.first(), Some(b'*' | b'~')) {
         return Err(Surprise);
     }

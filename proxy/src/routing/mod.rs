@@ -8,7 +8,7 @@ mod split;
 mod verdict;
 
 pub use doubt::{Question, agrees, question};
-pub use merge::{Merge, Surprise, merge, merge_of, number};
+pub use merge::{Merge, Surprise, elements, merge, merge_of, number};
 pub use outcome::{Outcome, Rejection, outcome_of_error};
 pub use plan::{Plan, anyway, plan};
 pub use split::{NoSplit, Split, split};

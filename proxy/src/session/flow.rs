@@ -189,6 +189,13 @@ impl Flow {
         }
     }
 
+    /// The reply at the front goes on from another node connection.
+    pub fn relay_large(&mut self, next: u32) {
+        if let Some(Entry::Large { connection, .. }) = self.ring.front_mut() {
+            *connection = next;
+        }
+    }
+
     /// The node connection whose large reply is at the front of the ring.
     #[inline]
     pub fn large_front(&self) -> Option<u32> {

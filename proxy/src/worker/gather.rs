@@ -2,6 +2,8 @@
 //! where the command concerns all of them. All parts are under way at once; each has a ticket of
 //! its own and is masked like any request. When the last is settled the one reply is made.
 
+mod joined;
+
 use super::requests::Step;
 use super::settle::Clients;
 use super::{NO_POOL, Worker};
@@ -12,6 +14,7 @@ use crate::resp::{Args, write};
 use crate::routing::{self, Merge, NoSplit, merge, merge_of};
 use crate::slot::Slot;
 use crate::topology::Health;
+use joined::{Joined, Large, take_large};
 
 /// What all parts of a request were asked for.
 #[derive(Debug)]
@@ -35,12 +38,14 @@ struct Part {
     /// Where its reply lies among the gathered ones.
     start: usize,
     len: usize,
+    /// It is too large to lie there.
+    large: Option<Large>,
     outcome: Option<Outcome>,
 }
 
 impl Part {
     fn open(slot: Option<Slot>) -> Part {
-        Part { slot, start: 0, len: 0, outcome: None }
+        Part { slot, start: 0, len: 0, large: None, outcome: None }
     }
 }
 
@@ -55,8 +60,9 @@ pub(super) struct Gather {
     parts: Vec<Part>,
     /// The replies of the parts, in the order in which they came.
     replies: Vec<u8>,
-    /// Parts without a reply.
+    /// Parts without a reply, those left out that are large and have begun.
     open: usize,
+    joined: Joined,
 }
 
 pub(super) const TOO_LARGE: &[u8] =
@@ -369,6 +375,7 @@ impl Worker {
             parts: parts.iter().map(|&slot| Part::open(slot)).collect(),
             replies: Vec::new(),
             open: parts.len(),
+            joined: Joined::No,
         };
         Some(self.clients.gathers.insert(gather) as u32)
     }
@@ -400,7 +407,7 @@ impl Worker {
 
     /// All parts of a request are settled.
     pub(super) fn finish_gather(&mut self, index: u32) {
-        if self.ask_the_others(index) {
+        if self.ask_the_others(index) || self.begin_join(index) {
             return;
         }
         let Some(gather) = self.clients.gathers.try_remove(index as usize) else { return };
@@ -430,7 +437,8 @@ impl Worker {
         };
         let Some(gather) = self.clients.gathers.get_mut(index as usize) else { return false };
         let late = gather.whole.received + self.settings.mask_deadline <= self.now;
-        let all_well = gather.parts.iter().all(|part| part.outcome == Some(Outcome::Ok));
+        let is_well = |part: &Part| part.outcome == Some(Outcome::Ok) || part.large.is_some();
+        let all_well = gather.parts.iter().all(is_well);
         let How::Shards { frame, primaries } = &mut gather.how else { return false };
         if late || !all_well {
             return false;
@@ -442,7 +450,9 @@ impl Worker {
             .collect();
         let whole_again = matches!(gather.merge, Merge::Sum | Merge::Join)
             && (!missing.is_empty() || primaries.len() != now.len());
+        let mut unwanted = Vec::new();
         let slots = if whole_again {
+            unwanted = take_large(&mut gather.parts);
             gather.parts.clear();
             gather.replies.clear();
             now.iter().map(|&(slot, _)| slot).collect()
@@ -457,6 +467,7 @@ impl Worker {
         let first = gather.parts.len();
         gather.parts.extend(slots.iter().map(|&slot| Part::open(Some(slot))));
         gather.open = slots.len();
+        self.discard_parts(index, unwanted);
         for (n, &slot) in slots.iter().enumerate() {
             self.send_part(index, (first + n) as u16, Some(slot), NO_POOL, &frame);
         }

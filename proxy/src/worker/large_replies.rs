@@ -28,8 +28,10 @@ impl Worker {
             Some(reply::Kind::Error) if connection.partial.first() == Some(&b'-') => return,
             _ => {}
         }
+        let joined = self.clients.join_large(index, connection);
         if let Some(Expected::Request(ticket)) = connection.head()
             && ticket.part != WHOLE
+            && !joined
         {
             // Gathered like the others as long as there is room, and dropped if there is not.
             let announced = connection.partial.len() as u64 + connection.scanner.missing_bytes();
@@ -52,6 +54,7 @@ impl Worker {
         // What its node was asked is answered behind it, and it may have to wait for just that.
         self.end_doubts(|doubt| doubt.connection == serial);
         let its_turn = match self.clients.find(client).and_then(|s| s.flow.as_mut()) {
+            Some(_) if joined => Some(false),
             Some(flow) => flow.begin_large(sequence, index).ok(),
             None => None,
         };
@@ -81,11 +84,13 @@ impl Worker {
     }
 
     /// The turn of a large reply has come: what was gathered of it goes to its client.
-    fn begin_flowing(&mut self, index: u32, client: u32) {
+    pub(super) fn begin_flowing(&mut self, index: u32, client: u32) {
+        let before = self.joined_beginning(index);
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         connection.stream = Stream::Flowing;
         let partial = std::mem::take(&mut connection.partial);
         if let Some(flow) = self.clients.get(client).and_then(|session| session.flow.as_mut()) {
+            flow.pass(&before);
             flow.pass(&partial);
         }
         self.clients.mark_dirty(client);
@@ -133,7 +138,13 @@ impl Worker {
         connection.stream = Stream::Whole;
         connection.held_up = Duration::ZERO;
         let pool = connection.pool;
-        let Some(Expected::Request(ticket)) = connection.pop() else { return };
+        let Some(Expected::Request(ticket)) = connection.pop() else {
+            return self.after_extra(index); // given up meanwhile
+        };
+        if ticket.part != WHOLE && !discarding {
+            self.after_extra(index);
+            return self.end_joined_part(&ticket);
+        }
         if ticket.part != WHOLE {
             // There was no room for it, and there is none for as much once more.
             self.clients.settle(&ticket, TOO_LARGE, Outcome::Overloaded, self.now);
@@ -215,12 +226,7 @@ impl Worker {
             .map(|(index, _)| index as u32)
             .collect();
         for index in concerned {
-            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
-            connection.stream = Stream::Discarding;
-            connection.partial = Vec::new();
-            let unread = connection.unpause(self.now);
-            self.outbox.push(Action::ReadNode { connection: index });
-            self.read_replies(index, &unread);
+            self.discard_reply(index);
         }
     }
 

@@ -263,14 +263,14 @@ impl Worker {
                 None => self.release_large_read(client),
             }
         }
-        let stalled_replies: Vec<ClientKey> = self
+        let stalled_replies: Vec<(u32, ClientKey)> = self
             .connections
             .iter()
             .filter(|(_, c)| c.held_up_until(stall).is_some_and(|until| until <= now))
-            .filter_map(|(_, c)| c.head_client())
+            .filter_map(|(index, c)| Some((index as u32, c.head_client()?)))
             .collect();
-        for client in stalled_replies {
-            if self.clients.find(client).is_some() {
+        for (index, client) in stalled_replies {
+            if self.clients.find(client).is_some() && !self.give_up_join(index) {
                 self.close_slow(client.index);
             }
         }

@@ -224,17 +224,15 @@ impl Worker {
         if let Some(lost) = connection.left_behind() {
             self.leave_behind(pool, lost);
         }
-        let large = (connection.stream == Stream::Flowing).then(|| connection.head_client());
         let waited = connection.stream == Stream::Waiting;
+        let large = (connection.stream == Stream::Flowing
+            || (waited && self.has_flowed(&connection)))
+        .then(|| connection.head_client());
         self.forget_connection(index, &connection);
         self.end_doubts(|doubt| doubt.connection == connection.serial);
         for (at, (ticket, frame, sent)) in connection.lose().requests.into_iter().enumerate() {
-            if at == 0
-                && waited
-                && let Some(session) = self.clients.find(ticket.client)
-                && let Some(flow) = &mut session.flow
-            {
-                flow.forget_large(ticket.sequence);
+            if at == 0 && waited && large.is_none() {
+                self.forget_large(&ticket);
             }
             match (at, large.flatten()) {
                 // A reply of which a part was passed on cannot be taken back.

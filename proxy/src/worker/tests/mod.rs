@@ -8,6 +8,7 @@ mod failures;
 mod gather;
 mod health;
 mod hostile;
+mod joined;
 mod large;
 mod model;
 mod modes;
