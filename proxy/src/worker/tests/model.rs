@@ -15,28 +15,32 @@
 //!
 //! | broken | runs |
 //! |---|---|
-//! | an unknown write in 16 is sent again | 5, 18, 26 |
+//! | an unknown write in 16 is sent again | 11, 26, 31 |
 //! | a request handed over whole counts as not sent | 0, 5, 14 |
-//! | no fence in the greeting | 1, 9 |
-//! | no fence on an open shared connection | 647 |
-//! | replies of suspect nodes are not held | 137 |
-//! | held replies are delivered at the first view of anybody | 619, 1387 |
-//! | new connections to suspect nodes are not confirmed | 775 |
+//! | no fence in the greeting | 9, 183, 232 |
+//! | replies of suspect nodes are not held | 137, 189, 213 |
+//! | held replies are delivered at the first view of anybody | 1938, 2262, 2674 |
+//! | new connections to suspect nodes are not confirmed | 449, 661, 775 |
+//! | a node that was left behind is followed to whom it names | 3462 |
 //! | what waits leaves its lot from the end | 0, 15, 25 |
-//! | a request in 8 leaves the straight way unnoticed | 158, 161, 590 |
-//! | two writes of a strict client at a time | 61 |
-//! | a reply goes to whom the place belongs now | 15, 27, 33 |
+//! | a request in 8 leaves the straight way unnoticed | 62, 161, 466 |
+//! | two writes of a strict client at a time | 235, 649, 1216 |
+//! | a reply goes to whom the place belongs now | 15, 27, 125 |
 //! | a reply in 50 is put in a neighbour's place | 0, 1, 2 |
-//! | a script's MOVED for another slot is believed | 5, 7, 8 |
+//! | a script's MOVED for another slot is believed | 1, 2, 3 |
 //! | a request that waits is not counted | 0, 1, 2 |
 //! | what waits does so for twice the deadline | 0, 5, 10 |
 //! | `ASKING` goes behind its request | 12, 240, 244 |
-//! | waits between attempts do not grow | 0, 2, 3 |
-//! | no gate is shut at a node that refuses | 5, 10, 14 |
-//! | a retiring connection is used for large requests | 9, 52, 56 |
+//! | waits between attempts do not grow | 0, 1, 2 |
+//! | no gate is shut at a node that refuses | 5, 10, 31 |
+//! | a retiring connection is used for large requests | 74, 98, 407 |
 //! | a drain closes clients with requests under way | 6, 17, 28 |
-//! | bytes of abandoned requests are counted wrong | 15, 25, 30 |
+//! | bytes of abandoned requests are counted wrong | 1, 11, 13 |
 //! | a settled request in 64 leaves a byte in its client's account | 0, 1, 2 |
+//!
+//! Not noticed: no fence on an open shared connection (in 4,300 runs), and retired connections that
+//! are not closed when nothing is left on them (1,800).
+
 mod bounds;
 mod check;
 mod clients;
@@ -55,12 +59,9 @@ use world::World;
 
 const RUNS: u64 = 2000;
 
-/// Runs beyond the first that have found a bug. A change of the world gives each number another
-/// story, so what they found before has to be found anew then, or is a test of its own.
-const FOUND: [u64; 1] = [
-    // A node that was left behind led back to a primary that was replaced.
-    2094,
-];
+/// Runs beyond the first that notice what those do not, or hardly. A change of the world gives each
+/// number another story: these are of held replies, and of a node that was left behind.
+const FOUND: [u64; 2] = [2262, 3462];
 
 #[test]
 fn whatever_happens_every_client_gets_the_truth_in_order() {
