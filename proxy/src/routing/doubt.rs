@@ -30,7 +30,7 @@ pub fn question(text: &[u8], slot: Option<Slot>) -> Option<Question> {
         return None;
     }
     match (code(text), slot) {
-        (b"LOADING" | b"MASTERDOWN", None) => Some(Question::Ping),
+        (b"NOAUTH", _) | (b"LOADING" | b"MASTERDOWN", None) => Some(Question::Ping),
         (b"CLUSTERDOWN", Some(_)) if text.ends_with(b"only accepts read commands") => {
             Some(Question::ClusterInfo)
         }
@@ -92,7 +92,7 @@ mod tests {
             ("CLUSTERDOWN The cluster is down script: 9f, on @user_script:1.", None, None),
             ("LOADING x script: 9f, on @user_script:1.", None, None),
             ("READONLY You can't write against a read only replica.", None, None),
-            ("NOAUTH Authentication required.", None, None),
+            ("NOAUTH Authentication required.", Some(Ping), Some(Ping)),
             ("MOVED 7 a:1", None, None),
             ("LOADINGS", None, None),
             ("", None, None),

@@ -42,6 +42,7 @@ impl Worker {
         self.ask_silent_nodes();
         self.judge_probes();
         self.end_suspense();
+        self.end_overdue_unsent();
         if !self.held.is_empty() || self.connections.iter().any(|(_, c)| c.suspect) {
             // The election may come at any time, and nobody tells us of it.
             self.outbox.wish(WishReason::NotServing);
@@ -331,6 +332,24 @@ impl Worker {
             for (ticket, _) in overdue {
                 self.end_waiting(pool, &ticket, "its node does not answer");
             }
+        }
+    }
+
+    /// What a node that takes nothing was never handed is given up at its deadline like whatever
+    /// waits elsewhere.
+    fn end_overdue_unsent(&mut self) {
+        let (now, deadline) = (self.now, self.settings.mask_deadline);
+        let mut overdue = Vec::new();
+        for (_, connection) in &mut self.connections {
+            if connection.unsent_bytes() > 0 && !connection.suspect {
+                let pool = connection.pool;
+                let late = connection.call_back(|ticket| ticket.received + deadline <= now);
+                overdue.extend(late.into_iter().map(|(ticket, _)| (pool, ticket)));
+            }
+        }
+        for (pool, ticket) in overdue {
+            self.abandon_trial(pool, &ticket);
+            self.give_up_waiting(&ticket, "its node takes nothing");
         }
     }
 

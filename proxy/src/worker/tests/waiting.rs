@@ -140,3 +140,20 @@ fn held_replies_have_a_bound() {
     bench.look(2);
     assert_eq!(bench.at(1), [format!("GET {key}")], "what only reads is read once more");
 }
+
+#[test]
+fn what_a_node_does_not_take_keeps_to_its_deadline() {
+    let deadline = Duration::from_secs(1);
+    let mut bench = Bench::with(Settings { mask_deadline: deadline, ..settings() });
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let wire = bench.wires_of(1)[0];
+    bench.wires.get_mut(&wire).unwrap().takes = Some(0);
+    bench.send(client, &format!("INCR {key}"));
+    bench.live(Duration::from_secs(2));
+    let got = bench.got(client);
+    assert!(got.starts_with("-CLUSTERDOWN not executed: its node takes nothing"), "{got}");
+    bench.wires.get_mut(&wire).unwrap().takes = None;
+    bench.send(client, &format!("GET {key}"));
+    assert_eq!(bench.at(1), [format!("GET {key}")], "and is not sent later");
+}

@@ -14,8 +14,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// and as many for the probe.
 const DIALS_MAX: usize = 24;
 
-/// Requests to a node that is known not to serve, in one second.
-const TRIALS_MAX: usize = 16;
+/// Requests to a node that is known not to serve, in one second: seven while the wait grows, each
+/// after half of its step, then ten; and what was on its way.
+const TRIALS_MAX: usize = 20;
 
 /// How often what was tried.
 #[derive(Default)]

@@ -152,7 +152,12 @@ impl Cluster {
             let place = &self.slots[&slot];
             let news = (place.owner, place.epoch);
             self.node(port).view.insert(slot, news);
-            self.data.drop_slot(port, slot);
+            for key in self.data.keys(slot) {
+                // Keys that have come to it meanwhile, by a move that is under way, are its own.
+                if self.holder(&key) != port {
+                    self.data.remove(port, &key);
+                }
+            }
         }
     }
 
@@ -336,11 +341,14 @@ impl Cluster {
         let asked = std::mem::take(asking);
         let words: Vec<&str> = request.split(' ').collect();
         match words[0] {
-            "CLIENT" | "CLUSTER" | "INFO" if self.nodes[&port].trouble == Trouble::Locked => {
+            "CLIENT" | "CLUSTER" | "INFO" | "PING"
+                if self.nodes[&port].trouble == Trouble::Locked =>
+            {
                 return Reply::of_ours(LOCKED.into());
             }
             "CLIENT" if words[1] == "ID" => return Reply::of_ours(format!(":{connection}\r\n")),
             "CLIENT" => return Reply::of_ours(":1\r\n".into()),
+            "PING" => return Reply::of_ours("+PONG\r\n".into()),
             "CLUSTER" => return Reply::of_ours(format!("$40\r\n{port:040}\r\n")),
             "INFO" => {
                 let process = u32::from(port) * 1000 + self.nodes[&port].process;
