@@ -119,7 +119,9 @@ fn block_is_found_among_options_only() {
 
 #[test]
 fn each_command_is_handled_as_the_first_issue_wants() {
-    use Handling::{AnyNode, BySlot, Local as Here, Nodes, Refused, Routed, Shards};
+    use Handling::{
+        AnyNode, BySlot, Local as Here, Nodes, RandomKey, Refused, Routed, Scan, Shards,
+    };
     let table: &[(Handling, &str)] = &[
         (Routed, "GET k|SET k v|MGET a b|DEL a b|EVAL s 0|EVAL s x|EVAL s 1 k|FCALL f 0|SORT l"),
         (Routed, "XREAD STREAMS s 0|XREADGROUP GROUP g c STREAMS s >|SPUBLISH c m|OBJECT FREQ k"),
@@ -194,7 +196,9 @@ fn each_command_is_handled_as_the_first_issue_wants() {
             "MIGRATE h 1 k 0 1|RESTORE-ASKING k 0 v|CLUSTER FAILOVER|FAILOVER",
         ),
         (Refused(Reason::Reshapes), "REPLICAOF NO ONE|SLAVEOF a 1|CLUSTER SETSLOT 1 STABLE"),
-        (Refused(Reason::Keyless), "PUBLISH c m|SCAN 0|RANDOMKEY"),
+        (Refused(Reason::Keyless), "PUBLISH c m"),
+        (Scan, "SCAN 0"),
+        (RandomKey, "RANDOMKEY"),
         (Shards, "KEYS *|DBSIZE|FLUSHALL|FLUSHDB|SCRIPT LOAD x|SCRIPT FLUSH|FUNCTION LOAD x"),
         (Nodes, "CONFIG SET a b|SLOWLOG GET|LATENCY LATEST"),
         (AnyNode, "CONFIG GET *|ACL LIST|OBJECT HELP|MEMORY STATS"),

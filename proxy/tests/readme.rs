@@ -20,6 +20,8 @@ fn what_happens(row: &Row) -> Option<&'static str> {
         Handling::Routed | Handling::BySlot => "goes to the owner of its keys' slot",
         Handling::Shards => "goes to every primary, and the replies become one",
         Handling::Nodes => "goes to every node, and the replies become one",
+        Handling::Scan => "goes to one primary after the other, as its cursor says",
+        Handling::RandomKey => "goes to a primary that is chosen by its number of keys",
         Handling::AnyNode => "goes to any primary",
         Handling::Local(_) => "is answered by slotway",
         Handling::Refused(Reason::Family) => return None,

@@ -16,6 +16,10 @@ pub enum Handling {
     Shards,
     /// Concerns every node by itself, replicas too, as a setting does.
     Nodes,
+    /// Walks through the keys of all shards, one after the other.
+    Scan,
+    /// Wants one of the keys of all shards.
+    RandomKey,
     /// The proxy answers it itself.
     Local(Local),
     /// Has no keys but names a slot, as its third word: goes to the slot's owner. What is no

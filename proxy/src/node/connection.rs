@@ -117,6 +117,8 @@ pub struct Connection {
     pub read_paused: bool,
     /// Who answers, as the handshake learned it.
     pub identity: Identity,
+    /// That in a byte, from the end of the handshake on.
+    process: u8,
     /// Finds where the next reply ends.
     pub scanner: Scanner,
     /// The beginning of a reply whose rest is still to come.
@@ -169,6 +171,7 @@ impl Connection {
             dirty: false,
             read_paused: false,
             identity: Identity::default(),
+            process: 0,
             scanner: Scanner::default(),
             partial: Vec::new(),
             unread: Vec::new(),
@@ -246,6 +249,7 @@ impl Connection {
     /// The handshake is over: requests may go out.
     pub fn ready(&mut self, now: Moment) {
         self.phase = Phase::Ready;
+        self.process = self.identity.process();
         self.ready_since = now;
         self.greeting = Vec::new();
         self.greeting_sent = 0;
@@ -253,8 +257,9 @@ impl Connection {
 
     /// Queues a request behind all others. `frame` is one canonical array of `ticket.len` bytes.
     #[inline]
-    pub fn push(&mut self, ticket: Ticket, frame: &[u8]) {
+    pub fn push(&mut self, mut ticket: Ticket, frame: &[u8]) {
         debug_assert_eq!(ticket.len as usize, frame.len());
+        ticket.process = self.process;
         self.buffer.extend_from_slice(frame);
         self.queue.push_back(Expected::Request(ticket));
     }
@@ -267,11 +272,12 @@ impl Connection {
     }
 
     /// Takes a large request over without copying it. The connection must have nothing else.
-    pub fn adopt(&mut self, ticket: Ticket, frame: Vec<u8>) {
+    pub fn adopt(&mut self, mut ticket: Ticket, frame: Vec<u8>) {
         debug_assert!(self.queue.is_empty() && self.buffer.len() == self.answered);
         self.buffer = frame;
         self.answered = 0;
         self.sent = 0;
+        ticket.process = self.process;
         self.queue.push_back(Expected::Request(ticket));
     }
 

@@ -18,6 +18,17 @@ pub struct Identity {
     pub node_id: Option<Box<str>>,
     /// The process, as `INFO server` says: another one after each restart.
     pub run_id: Option<Box<str>>,
+    /// It keeps a table of keys for each slot, and SCAN's cursors hold the slot in their low
+    /// bits: Redis 7.4 and Valkey 8 and later, as their versions in `INFO server` say.
+    pub scans_by_slot: bool,
+}
+
+impl Identity {
+    /// Tells processes apart in a byte: two of them have the same by chance once in 256.
+    pub fn process(&self) -> u8 {
+        let run_id = self.run_id.as_deref().unwrap_or_default();
+        run_id.bytes().fold(0, |sum: u8, digit| sum.wrapping_mul(31).wrapping_add(digit))
+    }
 }
 
 /// A connection that was lost with requests on it: which process holds what is left of it.
@@ -177,9 +188,17 @@ impl Handshake {
                 self.identity.node_id = text(raw).map(Into::into);
             }
             Question::Info => {
-                self.identity.run_id = text(raw).and_then(|info| {
-                    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(Into::into)
-                });
+                let info = text(raw).unwrap_or_default();
+                let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
+                self.identity.run_id = field("run_id:").map(Into::into);
+                let release = |version: &str| {
+                    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+                    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+                };
+                // Valkey's redis_version stays at 7.2.4.
+                self.identity.scans_by_slot = field("redis_version:")
+                    .is_some_and(|version| release(version) >= (7, 4))
+                    || field("valkey_version:").is_some_and(|version| release(version) >= (8, 0));
             }
         }
     }

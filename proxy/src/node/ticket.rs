@@ -67,6 +67,8 @@ pub struct Ticket {
     pub diverted: bool,
     /// It was sent to find out whether others may follow.
     pub trial: Trial,
+    /// The process that it was last sent to ([`Identity::process`](super::Identity::process)).
+    pub process: u8,
 }
 
 impl Ticket {
@@ -94,6 +96,7 @@ impl Ticket {
             short: false,
             diverted: false,
             trial: Trial::No,
+            process: 0,
         }
     }
 }

@@ -82,7 +82,7 @@ pub fn elements(reply: &[u8]) -> Result<(usize, &[u8]), Surprise> {
 }
 
 /// Takes the first value off.
-fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Surprise> {
+pub(super) fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Surprise> {
     let (value, behind) = rest.split_at(reply::value_len(rest).ok_or(Surprise)?);
     *rest = behind;
     Ok(value)

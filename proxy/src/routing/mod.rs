@@ -4,6 +4,7 @@ mod doubt;
 mod merge;
 mod outcome;
 mod plan;
+mod scan;
 mod split;
 mod verdict;
 
@@ -11,5 +12,6 @@ pub use doubt::{Question, agrees, question};
 pub use merge::{Merge, Surprise, elements, merge, merge_of, number};
 pub use outcome::{Outcome, Rejection, outcome_of_error};
 pub use plan::{Plan, anyway, plan};
+pub use scan::{After, Cursor, Holdings, Stretch, slot_of_pattern, write_page};
 pub use split::{NoSplit, Split, split};
 pub use verdict::{GiveUp, Place, Situation, Verdict, verdict};

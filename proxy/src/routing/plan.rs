@@ -19,6 +19,10 @@ pub enum Plan {
     Shards(&'static Row),
     /// Every node executes it.
     Nodes(&'static Row),
+    /// The owner of the slots that its cursor has come to executes it.
+    Scan(&'static Row),
+    /// A primary that is chosen by how many keys the primaries have executes it.
+    RandomKey(&'static Row),
     /// Its keys are in several slots and it cannot be split.
     CrossSlot(&'static Row),
     /// It is answered with an error as a server words it: unknown, or wrongly used.
@@ -37,6 +41,8 @@ pub fn plan(args: &Args<'_>) -> Plan {
         Handling::Local(local) => Plan::Local(row, local),
         Handling::Shards => Plan::Shards(row),
         Handling::Nodes => Plan::Nodes(row),
+        Handling::Scan => Plan::Scan(row),
+        Handling::RandomKey => Plan::RandomKey(row),
         Handling::AnyNode => Plan::AnyPrimary(row),
         Handling::BySlot => match slot_named(args) {
             Some(slot) => Plan::Slot(row, slot),

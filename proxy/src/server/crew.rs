@@ -309,7 +309,7 @@ fn surroundings(
 
 fn reason(wish: WishReason) -> Reason {
     match wish {
-        WishReason::Moved => Reason::Moved,
+        WishReason::Moved | WishReason::Scan => Reason::Moved,
         WishReason::UnknownNode => Reason::UnknownNode,
         WishReason::ConnectionLost => Reason::ConnectionFailed,
         WishReason::NotServing | WishReason::NoOwner => Reason::ClusterDown,

@@ -4,7 +4,9 @@
 
 mod joined;
 
+use super::random_key::Sizes;
 use super::requests::Step;
+use super::scan::Scan;
 use super::settle::Clients;
 use super::{NO_POOL, Worker};
 use crate::command::{self, Class, Refusal, Row};
@@ -18,7 +20,7 @@ use joined::{Joined, Large, take_large};
 
 /// What all parts of a request were asked for.
 #[derive(Debug)]
-enum How {
+pub(super) enum How {
     /// One part a slot. For each key in order: which part has it.
     Slots { order: Vec<u16> },
     /// One part a shard, each sent to the owner of a slot of it.
@@ -30,6 +32,10 @@ enum How {
     },
     /// One part a node.
     Nodes,
+    /// One part at a time, each told by the reply to the one before.
+    Scan(Box<Scan>),
+    /// The sizes of all shards, then a key of one of them.
+    RandomKey(Sizes),
 }
 
 #[derive(Debug)]
@@ -41,11 +47,13 @@ struct Part {
     /// It is too large to lie there.
     large: Option<Large>,
     outcome: Option<Outcome>,
+    /// The process that replied.
+    process: u8,
 }
 
 impl Part {
     fn open(slot: Option<Slot>) -> Part {
-        Part { slot, start: 0, len: 0, large: None, outcome: None }
+        Part { slot, start: 0, len: 0, large: None, outcome: None, process: 0 }
     }
 }
 
@@ -53,10 +61,10 @@ impl Part {
 #[derive(Debug)]
 pub(super) struct Gather {
     /// The request as a whole: where its reply goes.
-    whole: Ticket,
+    pub(super) whole: Ticket,
     row: &'static Row,
     merge: Merge,
-    how: How,
+    pub(super) how: How,
     parts: Vec<Part>,
     /// The replies of the parts, in the order in which they came.
     replies: Vec<u8>,
@@ -70,8 +78,8 @@ pub(super) const TOO_LARGE: &[u8] =
 
 impl Gather {
     /// A part was settled.
-    fn take(&mut self, part: u16, reply: &[u8], outcome: Outcome, bytes_max: usize) {
-        let Some(part) = self.parts.get_mut(usize::from(part)) else { return };
+    fn take(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome, bytes_max: usize) {
+        let Some(part) = self.parts.get_mut(usize::from(ticket.part)) else { return };
         if part.outcome.is_some() {
             return;
         }
@@ -85,8 +93,29 @@ impl Gather {
             // They are of about the same length, mostly.
             self.replies.reserve((reply.len() * self.open).min(GATHERED_AT_FIRST));
         }
+        part.process = ticket.process;
         self.replies.extend_from_slice(reply);
         self.open -= 1;
+    }
+
+    /// The replies, with the slots of their parts and the processes that gave them; `None` if one
+    /// of them is an error.
+    pub(super) fn all_well(&self) -> Option<impl Iterator<Item = (Option<Slot>, u8, &[u8])>> {
+        let all_well = self.parts.iter().all(|part| part.outcome == Some(Outcome::Ok));
+        let reply = |part| (part, self.reply_of(part));
+        let told = |(part, reply): (&Part, _)| (part.slot, part.process, reply);
+        all_well.then(|| self.parts.iter().map(reply).map(told))
+    }
+
+    /// What was gathered has been used: one more part is sent, for this slot.
+    pub(super) fn open_one(&mut self, slot: Option<Slot>) {
+        (self.replies, self.parts, self.open) = (Vec::new(), vec![Part::open(slot)], 1);
+    }
+
+    /// What was gathered has been used: this is the reply.
+    pub(super) fn put(&mut self, reply: Vec<u8>, outcome: Outcome) {
+        self.parts = vec![Part { len: reply.len(), outcome: Some(outcome), ..Part::open(None) }];
+        self.replies = reply;
     }
 
     fn reply_of(&self, part: &Part) -> &[u8] {
@@ -114,7 +143,7 @@ impl Gather {
             _ => {
                 let order = match &self.how {
                     How::Slots { order } => order.as_slice(),
-                    How::Shards { .. } | How::Nodes => &[],
+                    _ => &[],
                 };
                 if merge(self.merge, &replies, order, out).is_ok() {
                     return (Outcome::Ok, false);
@@ -132,7 +161,7 @@ impl Gather {
         let what = match self.how {
             How::Slots { .. } => "slots",
             How::Shards { .. } => "shards",
-            How::Nodes => "nodes",
+            How::Nodes | How::Scan(_) | How::RandomKey(_) => "nodes",
         };
         let of_kind = |unknown: bool| {
             let concerned = move |part: &&Part| match part.outcome {
@@ -192,7 +221,7 @@ impl Clients {
         if gather.whole.client != ticket.client {
             return self.cells.stale_replies_dropped.add(1);
         }
-        gather.take(ticket.part, reply, outcome, bytes_max);
+        gather.take(ticket, reply, outcome, bytes_max);
         if gather.open == 0 {
             self.news.gathered.push(ticket.sequence);
         }
@@ -304,7 +333,7 @@ impl Worker {
 
     /// A slot of each shard, and the pool of its primary. If nothing is known of the cluster, one
     /// that waits until something is: it is found out at the end who was not asked.
-    fn shards(&self) -> Vec<(Slot, u16)> {
+    pub(super) fn shards(&self) -> Vec<(Slot, u16)> {
         let first_slot = |shard: &crate::topology::Shard| {
             let slot = shard.ranges.first()?.first;
             Some((slot, self.routes[slot.index()]))
@@ -321,7 +350,7 @@ impl Worker {
 
     /// A place for the replies of all parts; `None` if the client has to wait.
     #[allow(clippy::too_many_arguments)] // a request in all its aspects
-    fn begin_gather(
+    pub(super) fn begin_gather(
         &mut self,
         index: u32,
         row: &'static Row,
@@ -380,7 +409,14 @@ impl Worker {
         Some(self.clients.gathers.insert(gather) as u32)
     }
 
-    fn send_part(&mut self, gather: u32, part: u16, slot: Option<Slot>, pinned: u16, frame: &[u8]) {
+    pub(super) fn send_part(
+        &mut self,
+        gather: u32,
+        part: u16,
+        slot: Option<Slot>,
+        pinned: u16,
+        frame: &[u8],
+    ) {
         let Some(whole) = self.clients.gathers.get(gather as usize).map(|gather| &gather.whole)
         else {
             return; // the client was closed over an earlier part
@@ -407,7 +443,11 @@ impl Worker {
 
     /// All parts of a request are settled.
     pub(super) fn finish_gather(&mut self, index: u32) {
-        if self.ask_the_others(index) || self.begin_join(index) {
+        if self.ask_the_others(index)
+            || self.scan_on(index)
+            || self.pick_on(index)
+            || self.begin_join(index)
+        {
             return;
         }
         let Some(gather) = self.clients.gathers.try_remove(index as usize) else { return };

@@ -201,6 +201,16 @@ impl Worker {
                 told.push("node: every primary and replica".into());
                 told
             }
+            Plan::Scan(row) => {
+                let mut told = about(row, &args);
+                told.push("node: one primary after the other, as its cursor says".into());
+                told
+            }
+            Plan::RandomKey(row) => {
+                let mut told = about(row, &args);
+                told.push("node: a primary chosen by its number of keys".into());
+                told
+            }
             Plan::CrossSlot(row) => vec![
                 format!("command: {}", row.name),
                 "refused: its keys are in several slots".into(),

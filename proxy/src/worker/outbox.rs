@@ -62,6 +62,8 @@ pub enum WishReason {
     NotServing,
     /// No node owns the slot of a request.
     NoOwner,
+    /// A scan has met another owner, or another process, than before.
+    Scan,
 }
 
 impl WishReason {
@@ -73,6 +75,7 @@ impl WishReason {
             WishReason::ConnectionLost => "a node connection was lost",
             WishReason::NotServing => "a node does not serve",
             WishReason::NoOwner => "a slot has no owner",
+            WishReason::Scan => "a scan met another owner than before",
         }
     }
 }

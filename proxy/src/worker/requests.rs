@@ -103,6 +103,8 @@ impl Worker {
             Plan::Split(row) => return self.split(index, row, args),
             Plan::Shards(row) => return self.ask_shards(index, row, args),
             Plan::Nodes(row) => return self.ask_nodes(index, row, args),
+            Plan::Scan(row) => return self.scan(index, row, args),
+            Plan::RandomKey(row) => return self.random_key(index, row, args),
             Plan::CrossSlot(row) => return self.refuse_cross_slot(index, row),
             Plan::Refuse(refusal) => match allowed(&self.settings, &refusal, args) {
                 Some(Plan::Slot(row, slot)) => (row, Some(slot)),

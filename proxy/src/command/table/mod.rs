@@ -160,7 +160,7 @@ mod tests {
                 Handling::AnyNode | Handling::BySlot => {
                     assert_eq!(row.keys, Keys::None, "{}", row.name);
                 }
-                Handling::Shards | Handling::Nodes => {
+                Handling::Shards | Handling::Nodes | Handling::Scan | Handling::RandomKey => {
                     assert_eq!(row.keys, Keys::None, "{}", row.name);
                 }
                 Handling::Local(_) | Handling::Refused(_) => {}

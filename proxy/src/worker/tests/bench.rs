@@ -49,6 +49,8 @@ pub(super) struct Bench {
     pub(super) dead: Vec<u16>,
     /// Ports whose process takes bytes and does nothing.
     pub(super) frozen: Vec<u16>,
+    /// What INFO says of a node, by its port, where that is not the usual.
+    pub(super) infos: BTreeMap<u16, String>,
     /// Dials are left open until [`Bench::open`].
     pub(super) slow_dials: bool,
     /// What the operator was told.
@@ -84,7 +86,8 @@ pub(super) fn topology(revision: u64, shards: &[(u16, &[(u16, u16)])]) -> Arc<To
     let mut draft = Draft { revision, ..Draft::default() };
     for (port, ranges) in shards {
         let endpoint = Endpoint::new("10.0.0.1", *port);
-        draft.nodes.push(Node::new(node_id(*port), endpoint, Role::Primary));
+        let node = Node::new(node_id(*port), endpoint, Role::Primary);
+        draft.nodes.push(Node { config_epoch: revision, ..node });
         for (first, last) in *ranges {
             let slot = |n: u16| Slot::new(n).unwrap();
             draft.own(slot(*first), slot(*last), node_id(*port), revision);
@@ -164,6 +167,7 @@ impl Bench {
             killed: Vec::new(),
             dead: Vec::new(),
             frozen: Vec::new(),
+            infos: BTreeMap::new(),
             slow_dials: false,
             told,
             dials: BTreeMap::new(),
@@ -426,7 +430,10 @@ impl Bench {
                     self.killed.push(kill.to_owned());
                     Some(":1\r\n".to_owned())
                 }
-                "INFO server" => Some("$12\r\nrun_id:abc\r\n\r\n".to_owned()),
+                "INFO server" => {
+                    let info = self.infos.get(&port).map_or("run_id:abc\r\n", String::as_str);
+                    Some(format!("${}\r\n{info}\r\n", info.len()))
+                }
                 _ => None,
             };
             if words.starts_with("HELLO ") || words.starts_with("SELECT ") {

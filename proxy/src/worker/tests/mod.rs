@@ -17,6 +17,7 @@ mod questions;
 mod redirects;
 mod retry;
 mod routing;
+mod scan;
 mod stories;
 mod waited_for;
 mod waiting;
