@@ -12,10 +12,14 @@
 //! What is not looked at: the bytes of strings, the digits of big numbers, the format of a
 //! verbatim string, whether the keys of a map differ. They cannot move the end of a reply.
 
+mod whole;
+
 use memchr::memchr;
 use thiserror::Error;
 
 use super::number::{canonical, short_line};
+use whole::whole;
+pub use whole::{count_line, value_len};
 
 /// What a reply is, by its outermost value. An attribute before the value does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -425,77 +429,6 @@ impl Default for Held {
     }
 }
 
-/// The replies that nearly all traffic consists of, if `chunk` starts with a whole one.
-/// `None` says nothing but "look closely".
-#[inline(always)]
-fn whole(chunk: &[u8]) -> Option<(usize, Kind)> {
-    match *chunk.first()? {
-        b'$' => {
-            let Some((length, start)) = short_line(chunk, 1) else {
-                return chunk.starts_with(b"$-1\r\n").then_some((5, Kind::Null));
-            };
-            let end = start + length as usize;
-            (chunk.get(end..end + 2)? == b"\r\n").then_some((end + 2, Kind::Bulk))
-        }
-        b'+' if chunk.starts_with(b"+OK\r\n") => Some((5, Kind::Simple)),
-        b':' => short_line(chunk, 1).map(|(_, next)| (next, Kind::Integer)),
-        b'*' => small_array(chunk).map(|used| (used, Kind::Array)),
-        _ => None,
-    }
-}
-
-/// Where an array of a few strings and numbers ends: what the parts of a split request are
-/// answered with.
-#[inline]
-fn small_array(chunk: &[u8]) -> Option<usize> {
-    let (count, mut at) = short_line(chunk, 1)?;
-    if count > SMALL_ARRAY {
-        return None;
-    }
-    for _ in 0..count {
-        let rest = chunk.get(at..)?;
-        let (tag, (length, start)) = (rest.first()?, short_line(rest, 1).unwrap_or((0, 0)));
-        at += match (tag, start) {
-            (b':', 4..) => start,
-            (b'$', 4..) => {
-                let end = start + length as usize;
-                if rest.get(end..end + 2)? != b"\r\n" {
-                    return None;
-                }
-                end + 2
-            }
-            (b'$', _) if rest.starts_with(b"$-1\r\n") => 5,
-            _ => return None,
-        };
-    }
-    Some(at)
-}
-
-/// Length in bytes of the value at the start of `bytes`; `None` if it is not there in full, or is
-/// none.
-#[inline]
-pub fn value_len(bytes: &[u8]) -> Option<usize> {
-    match whole(bytes) {
-        Some((used, _)) => Some(used),
-        None => match Scanner::default().feed(bytes) {
-            Progress::Complete { used, .. } => Some(used),
-            Progress::More | Progress::Bad(_) => None,
-        },
-    }
-}
-
-/// The first line of an aggregate of values, after its type byte: how many they are, and where
-/// the first begins. `None` if it is no such line.
-#[inline]
-pub fn count_line(bytes: &[u8]) -> Option<(usize, usize)> {
-    if let Some((count, next)) = short_line(bytes, 1) {
-        return Some((count as usize, next));
-    }
-    let end = memchr(b'\r', bytes)?;
-    let count = canonical(bytes.get(1..end)?)?;
-    Some((usize::try_from(count).ok()?, end + 2))
-}
-
 fn is_type(tag: u8) -> bool {
     b"+-:$*_,#!=(%~|>".contains(&tag)
 }
@@ -510,10 +443,6 @@ const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of one string: a server's limit (`proto-max-bulk-len`) can be set to anything, its memory
 /// cannot.
 const STRING_BYTES_MAX: u64 = 1 << 40;
-
-/// An array of more values is looked at closely: if it is not there in full, looking for its end
-/// was in vain.
-const SMALL_ARRAY: u32 = 16;
 
 /// Values of one reply that are still to come, at any time.
 const VALUES_MAX: u64 = 1 << 40;

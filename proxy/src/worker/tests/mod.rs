@@ -6,6 +6,7 @@ mod diary;
 mod doubt;
 mod failures;
 mod gather;
+mod gather_random;
 mod health;
 mod hostile;
 mod joined;
