@@ -2,6 +2,7 @@
 //! where the command concerns all of them. All parts are under way at once; each has a ticket of
 //! its own and is masked like any request. When the last is settled the one reply is made.
 
+mod conclusion;
 mod joined;
 
 use super::random_key::Sizes;
@@ -13,7 +14,7 @@ use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Ticket};
 use crate::resp::{Args, write};
-use crate::routing::{self, Merge, NoSplit, merge, merge_of};
+use crate::routing::{self, Merge, NoSplit, merge_of};
 use crate::slot::Slot;
 use crate::topology::Health;
 use joined::{Joined, Large, take_large};
@@ -27,8 +28,6 @@ pub(super) enum How {
     Shards {
         /// The request, to be sent to shards that have come meanwhile.
         frame: Vec<u8>,
-        /// The nodes (pools) that were the primaries when it was sent.
-        primaries: Vec<u16>,
     },
     /// One part a node.
     Nodes,
@@ -41,6 +40,8 @@ pub(super) enum How {
 #[derive(Debug)]
 struct Part {
     slot: Option<Slot>,
+    /// The owner of the slot (its pool) when this was asked for a shard.
+    owner: u16,
     /// Where its reply lies among the gathered ones.
     start: usize,
     len: usize,
@@ -52,8 +53,8 @@ struct Part {
 }
 
 impl Part {
-    fn open(slot: Option<Slot>) -> Part {
-        Part { slot, start: 0, len: 0, large: None, outcome: None, process: 0 }
+    fn open(slot: Option<Slot>, owner: u16) -> Part {
+        Part { slot, owner, start: 0, len: 0, large: None, outcome: None, process: 0 }
     }
 }
 
@@ -76,139 +77,8 @@ pub(super) struct Gather {
 pub(super) const TOO_LARGE: &[u8] =
     b"-OVERLOADED not executed: the replies of its parts come to more than client-output-max\r\n";
 
-impl Gather {
-    /// A part was settled.
-    fn take(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome, bytes_max: usize) {
-        let Some(part) = self.parts.get_mut(usize::from(ticket.part)) else { return };
-        if part.outcome.is_some() {
-            return;
-        }
-        let fits = self.replies.len() + reply.len() <= bytes_max;
-        let (reply, outcome) =
-            if fits { (reply, outcome) } else { (TOO_LARGE, Outcome::Overloaded) };
-        part.start = self.replies.len();
-        part.len = reply.len();
-        part.outcome = Some(outcome);
-        if self.replies.is_empty() {
-            // They are of about the same length, mostly.
-            self.replies.reserve((reply.len() * self.open).min(GATHERED_AT_FIRST));
-        }
-        part.process = ticket.process;
-        self.replies.extend_from_slice(reply);
-        self.open -= 1;
-    }
-
-    /// The replies, with the slots of their parts and the processes that gave them; `None` if one
-    /// of them is an error.
-    pub(super) fn all_well(&self) -> Option<impl Iterator<Item = (Option<Slot>, u8, &[u8])>> {
-        let all_well = self.parts.iter().all(|part| part.outcome == Some(Outcome::Ok));
-        let reply = |part| (part, self.reply_of(part));
-        let told = |(part, reply): (&Part, _)| (part.slot, part.process, reply);
-        all_well.then(|| self.parts.iter().map(reply).map(told))
-    }
-
-    /// What was gathered has been used: one more part is sent, for this slot.
-    pub(super) fn open_one(&mut self, slot: Option<Slot>) {
-        (self.replies, self.parts, self.open) = (Vec::new(), vec![Part::open(slot)], 1);
-    }
-
-    /// What was gathered has been used: this is the reply.
-    pub(super) fn put(&mut self, reply: Vec<u8>, outcome: Outcome) {
-        self.parts = vec![Part { len: reply.len(), outcome: Some(outcome), ..Part::open(None) }];
-        self.replies = reply;
-    }
-
-    fn reply_of(&self, part: &Part) -> &[u8] {
-        &self.replies[part.start..part.start + part.len]
-    }
-
-    /// The one reply, and how the request ended.
-    fn conclude(&self, out: &mut Vec<u8>) -> (Outcome, bool) {
-        let of = |part: &Part| part.outcome.unwrap_or(Outcome::Unknown);
-        let mut replies: Vec<&[u8]> = Vec::with_capacity(self.parts.len());
-        let applied = |part: &&Part| of(part) == Outcome::Ok;
-        replies.extend(self.parts.iter().filter(applied).map(|part| self.reply_of(part)));
-        let failed = self.parts.iter().find(|part| of(part) != Outcome::Ok);
-        let enough = self.merge == Merge::FirstSuccess && !replies.is_empty();
-        match failed {
-            Some(failed) if !enough => {
-                let unknown = self.parts.iter().any(|part| of(part) == Outcome::Unknown);
-                if self.whole.reads_only || (replies.is_empty() && !unknown) {
-                    out.extend_from_slice(self.reply_of(failed));
-                    return (of(failed), false);
-                }
-                self.tell_parts(replies.len(), out);
-                (Outcome::Unknown, false)
-            }
-            _ => {
-                let order = match &self.how {
-                    How::Slots { order } => order.as_slice(),
-                    _ => &[],
-                };
-                if merge(self.merge, &replies, order, out).is_ok() {
-                    return (Outcome::Ok, false);
-                }
-                let name = self.row.name.replace('|', " ");
-                let text = format!("ERR the nodes' replies to '{name}' cannot be made into one");
-                write::error(out, text);
-                (Outcome::ServerError, true)
-            }
-        }
-    }
-
-    /// A write of which a part was applied and another not, or perhaps.
-    fn tell_parts(&self, applied: usize, out: &mut Vec<u8>) {
-        let what = match self.how {
-            How::Slots { .. } => "slots",
-            How::Shards { .. } => "shards",
-            How::Nodes | How::Scan(_) | How::RandomKey(_) => "nodes",
-        };
-        let of_kind = |unknown: bool| {
-            let concerned = move |part: &&Part| match part.outcome {
-                Some(Outcome::Ok) => false,
-                Some(Outcome::Unknown) | None => unknown,
-                Some(_) => !unknown,
-            };
-            self.parts.iter().filter(concerned)
-        };
-        let names = |unknown: bool| {
-            let mut names: Vec<String> = of_kind(unknown)
-                .take(NAMED_MAX)
-                .map(|part| part.slot.map_or_else(|| "?".to_owned(), |slot| slot.to_string()))
-                .collect();
-            let more = of_kind(unknown).count() - names.len();
-            if more > 0 {
-                names.push(format!("and {more} more"));
-            }
-            names.join(", ")
-        };
-        let why = of_kind(false).chain(of_kind(true)).next().map_or("", |part| {
-            let text = std::str::from_utf8(self.reply_of(part)).unwrap_or_default();
-            let text = text.trim_start_matches('-').trim_end();
-            text.split_once("not executed: ").map_or(text, |(_, why)| why)
-        });
-        let total = self.parts.len();
-        let mut text =
-            format!("UNKNOWNRESULT partly executed: {applied} of {total} {what} applied");
-        for (unknown, word) in [(false, "not executed"), (true, "unknown")] {
-            let named = names(unknown);
-            match (named.is_empty(), what) {
-                (true, _) => {}
-                (false, "slots") => text.push_str(&format!(", slots {named} {word}")),
-                (false, _) => {
-                    text.push_str(&format!(", {} {word}", of_kind(unknown).count()));
-                }
-            }
-        }
-        write::error(out, format!("{text}: {why}"));
-    }
-}
-
 /// Room for replies of parts that is made when the first comes, at most.
 const GATHERED_AT_FIRST: usize = 16 * 1024;
-
-/// Slots named in an error; of more than these only the number is given.
-const NAMED_MAX: usize = 10;
 
 impl Clients {
     /// A part of a request was settled.
@@ -295,8 +165,7 @@ impl Worker {
         let class = command::class(row, args);
         let shards = self.shards();
         let slots: Vec<Option<Slot>> = shards.iter().map(|&(slot, _)| Some(slot)).collect();
-        let primaries = shards.iter().map(|&(_, pool)| pool).collect();
-        let how = How::Shards { frame: args.frame().to_vec(), primaries };
+        let how = How::Shards { frame: args.frame().to_vec() };
         let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &slots) else {
             return Step::Later;
         };
@@ -331,21 +200,34 @@ impl Worker {
         Step::Taken
     }
 
-    /// A slot of each shard, and the pool of its primary. If nothing is known of the cluster, one
-    /// that waits until something is: it is found out at the end who was not asked.
+    /// Each node that owns slots (its pool), and one of them. By what routes say: a slot that has
+    /// moved does not speak for the rest of its shard; and amid the longest stretch of slots, where
+    /// none is likely to move while the request is under way. If nothing is known of the cluster, a
+    /// slot that waits until something is: it is found out at the end who was not asked.
     pub(super) fn shards(&self) -> Vec<(Slot, u16)> {
-        let first_slot = |shard: &crate::topology::Shard| {
-            let slot = shard.ranges.first()?.first;
-            Some((slot, self.routes[slot.index()]))
-        };
-        let mut shards: Vec<(Slot, u16)> =
-            self.topology.shards().filter_map(|(_, shard)| first_slot(shard)).collect();
-        shards.sort_unstable_by_key(|&(_, pool)| pool);
-        shards.dedup_by_key(|&mut (_, pool)| pool);
-        if shards.is_empty() {
-            shards.push((Slot::default(), NO_POOL));
+        // The pool, the slots of its longest stretch, and the one amid them.
+        let mut stretches: Vec<(u16, usize, usize)> = Vec::new();
+        let mut start = 0;
+        for stretch in self.routes.chunk_by(|a, b| a == b) {
+            let (pool, len) = (stretch[0], stretch.len());
+            match stretches.iter_mut().find(|(known, ..)| *known == pool) {
+                Some(longest) if longest.1 >= len => {}
+                Some(longest) => *longest = (pool, len, start + len / 2),
+                None => stretches.push((pool, len, start + len / 2)),
+            }
+            start += len;
         }
-        shards
+        stretches.retain(|&(pool, ..)| pool != NO_POOL);
+        stretches.sort_unstable();
+        if stretches.is_empty() {
+            stretches.push((NO_POOL, 0, 0));
+        }
+        let slot = |amid: usize| Slot::new(amid as u16).unwrap_or_default();
+        stretches.into_iter().map(|(pool, _, amid)| (slot(amid), pool)).collect()
+    }
+
+    fn owner(&self, slot: Option<Slot>) -> u16 {
+        slot.map_or(NO_POOL, |slot| self.routes[slot.index()])
     }
 
     /// A place for the replies of all parts; `None` if the client has to wait.
@@ -401,7 +283,7 @@ impl Worker {
             row,
             merge,
             how,
-            parts: parts.iter().map(|&slot| Part::open(slot)).collect(),
+            parts: parts.iter().map(|&slot| Part::open(slot, self.owner(slot))).collect(),
             replies: Vec::new(),
             open: parts.len(),
             joined: Joined::No,
@@ -479,36 +361,36 @@ impl Worker {
         let late = gather.whole.received + self.settings.mask_deadline <= self.now;
         let is_well = |part: &Part| part.outcome == Some(Outcome::Ok) || part.large.is_some();
         let all_well = gather.parts.iter().all(is_well);
-        let How::Shards { frame, primaries } = &mut gather.how else { return false };
+        let How::Shards { frame } = &gather.how else { return false };
         if late || !all_well {
             return false;
         }
-        let missing: Vec<Slot> = now
-            .iter()
-            .filter(|(_, pool)| !primaries.contains(pool))
-            .map(|&(slot, _)| slot)
-            .collect();
+        // A part whose slot has another owner since may have been answered by that one.
+        let stands =
+            |part: &&Part| part.slot.is_some_and(|slot| self.routes[slot.index()] == part.owner);
+        let asked: Vec<u16> = gather.parts.iter().filter(stands).map(|part| part.owner).collect();
+        let missing: Vec<(Slot, u16)> =
+            now.iter().copied().filter(|(_, pool)| !asked.contains(pool)).collect();
         let whole_again = matches!(gather.merge, Merge::Sum | Merge::Join)
-            && (!missing.is_empty() || primaries.len() != now.len());
+            && (!missing.is_empty() || gather.parts.len() != now.len());
         let mut unwanted = Vec::new();
         let slots = if whole_again {
             unwanted = take_large(&mut gather.parts);
             gather.parts.clear();
             gather.replies.clear();
-            now.iter().map(|&(slot, _)| slot).collect()
+            now
         } else {
             missing
         };
         if slots.is_empty() {
             return false;
         }
-        *primaries = now.iter().map(|&(_, pool)| pool).collect();
         let frame = frame.clone();
         let first = gather.parts.len();
-        gather.parts.extend(slots.iter().map(|&slot| Part::open(Some(slot))));
+        gather.parts.extend(slots.iter().map(|&(slot, pool)| Part::open(Some(slot), pool)));
         gather.open = slots.len();
         self.discard_parts(index, unwanted);
-        for (n, &slot) in slots.iter().enumerate() {
+        for (n, &(slot, _)) in slots.iter().enumerate() {
             self.send_part(index, (first + n) as u16, Some(slot), NO_POOL, &frame);
         }
         true

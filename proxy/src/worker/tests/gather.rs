@@ -169,6 +169,30 @@ fn every_shard_is_asked_and_those_that_come_meanwhile_too() {
     assert_eq!(bench.got(client), ":8\r\n");
 }
 
+/// The first slot of a shard stood for all of it: when it had moved, nobody asked the shard until
+/// the next map, and its keys outlived a FLUSHALL.
+#[test]
+fn a_shard_of_which_a_slot_has_moved_is_asked_all_the_same() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let slot_of = |key: &String| Slot::of_key(key.as_bytes()).number();
+    let key = (0..).map(|n| key_of(1, n)).find(|key| (1..10).contains(&slot_of(key))).unwrap();
+    let slot = slot_of(&key);
+    bench.topology(topology(
+        2,
+        &[(1, &[(slot, 5460)]), (2, &[(0, slot - 1), (5461, 10922)]), (3, &[(10923, 16383)])],
+    ));
+    bench.send(client, &format!("GET {key}"));
+    bench.answer(1, &format!("-MOVED {slot} 10.0.0.1:2"));
+    bench.answer(2, "$1\r\na");
+    bench.send(client, "DBSIZE");
+    for port in 1..=3 {
+        assert_eq!(bench.at(port), ["DBSIZE"], "{port}");
+        bench.answer(port, ":1");
+    }
+    assert_eq!(bench.got(client), "$1\r\na\r\n:3\r\n");
+}
+
 #[test]
 fn before_anything_is_known_of_the_cluster_nobody_is_told_half() {
     let mut bench = Bench::without_topology(settings());

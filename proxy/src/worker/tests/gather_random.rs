@@ -244,7 +244,12 @@ impl World {
     fn end(&mut self) {
         (1..=3).for_each(|port| self.bench.revive(port));
         let mut rounds = 0;
-        while self.clients.iter().any(|(_, waits)| !waits.is_empty()) || !self.replies.is_empty() {
+        let busy = |world: &World| {
+            world.clients.iter().any(|(_, waits)| !waits.is_empty())
+                || world.bench.wires.values().any(|wire| !wire.requests.is_empty())
+                || !world.replies.is_empty()
+        };
+        while busy(self) {
             for _ in 0..50 {
                 self.serve(false);
                 self.hear();
