@@ -6,6 +6,7 @@ use super::last::{Final, tokens};
 use super::lost::Lost;
 use super::mix::TOKEN;
 use super::order;
+use super::over;
 use super::registers;
 use super::wire::Reply;
 use std::collections::HashMap;
@@ -94,14 +95,15 @@ impl Default for Rules {
 pub fn check(history: &History, end: &Final, lost: &Lost, rules: &Rules) -> Vec<Finding> {
     let mut findings = Vec::new();
     let bases: HashMap<&Key, Base> = history.bases.iter().map(|(key, base)| (key, *base)).collect();
-    let keys = Keys::of(history);
+    let by_key = over::by_key(history);
+    let keys = Keys::of(&by_key);
+    findings.extend(by_key.ops.iter().filter_map(|op| late_ack(op, lost)));
     for op in &history.ops {
         findings.extend(outcome(op, rules));
         if let Outcome::Acked(reply) = &op.outcome {
             let issued = op.what.key().and_then(|key| keys.counters.get(key));
             findings.extend(fits(&op.what, reply, &bases, issued.map_or(0, |ops| issued_sum(ops))));
         }
-        findings.extend(late_ack(op, lost));
     }
     for (&key, ops) in &keys.counters {
         findings.extend(counter(key, ops, bases.get(key).copied(), end, lost));
@@ -163,6 +165,8 @@ impl<'a> Keys<'a> {
                         keys.registers.entry(key).or_default().push(op);
                     }
                 }
+                // By key they are SETs and GETs.
+                What::SetOver { .. } | What::GetOver { .. } => {}
                 What::Ping { .. } | What::Fail { .. } => {}
             }
         }
@@ -192,10 +196,11 @@ fn fits(what: &What, reply: &Reply, bases: &HashMap<&Key, Base>, issued: i64) ->
         _ => false,
     };
     let fits = match (what, reply) {
-        (What::Set { .. } | What::SetBoth { .. }, reply) => reply.is_ok(),
+        (What::Set { .. } | What::SetBoth { .. } | What::SetOver { .. }, reply) => reply.is_ok(),
         // Which value is right depends on all others: see `registers`.
         (What::Get { .. }, reply) => matches!(reply, Reply::Bulk(_) | Reply::Nil),
         (What::GetBoth { .. }, Reply::Array(both)) => both.len() == 2,
+        (What::GetOver { keys }, Reply::Array(values)) => values.len() == keys.len(),
         (What::Incr { key, .. }, Reply::Int(value)) => in_range(key, *value),
         (What::Script { key, token }, Reply::Array(items)) => match &items[..] {
             [Reply::Int(value), Reply::Bulk(back)] => in_range(key, *value) && back == token,

@@ -197,3 +197,39 @@ fn every_way_not_to_be_answered_is_a_finding_unless_it_is_allowed() {
         assert_eq!(found, [expected], "{op:?}");
     }
 }
+
+#[test]
+fn a_split_write_is_held_to_what_was_told_of_each_slot() {
+    // Slots 15495, 3300 and 7365.
+    let pairs = ["a", "b", "c"].map(|name| (Key::from(format!("{{{name}}}")), format!("t{name}")));
+    let write = |reply: &str| {
+        let reply = if reply == "OK" { ok() } else { Reply::Error(reply.to_owned()) };
+        vec![op(What::SetOver { pairs: pairs.to_vec() }, 1, 2, reply)]
+    };
+    let holds = |names: &[&str]| {
+        let strings =
+            names.iter().map(|name| (format!("{{{name}}}").as_str().into(), format!("t{name}")));
+        Final { strings: strings.collect(), ..Final::default() }
+    };
+    let partly = "UNKNOWNRESULT partly executed: 1 of 3 slots applied, slots 3300 not executed, \
+                  slots 15495 unknown: x";
+    for (reply, held, expected) in [
+        ("OK", &["a", "b", "c"][..], &[][..]),
+        ("OK", &["a", "b"], &[Kind::Lost]),
+        (partly, &["c"], &[]),
+        (partly, &["a", "c"], &[]),
+        (partly, &["a"], &[Kind::Lost]),
+        (partly, &["b", "c"], &[Kind::RefusedButDone]),
+    ] {
+        let found = kinds(write(reply), &holds(held), &Lost::default());
+        assert_eq!(found, expected, "{reply}: {held:?}");
+    }
+    let keys = pairs.iter().map(|(key, _)| key.clone()).collect();
+    let values =
+        |last: Reply| Reply::Array(vec![Reply::Bulk("ta".into()), Reply::Bulk("tb".into()), last]);
+    for (last, expected) in [(Reply::Bulk("tc".into()), &[][..]), (Reply::Nil, &[Kind::Stale])] {
+        let mut ops = write("OK");
+        ops.push(op(What::GetOver { keys: Vec::clone(&keys) }, 3, 4, values(last)));
+        assert_eq!(kinds(ops, &holds(&["a", "b", "c"]), &Lost::default()), expected);
+    }
+}

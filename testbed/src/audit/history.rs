@@ -69,6 +69,16 @@ pub enum What {
         /// The two.
         keys: [Key; 2],
     },
+    /// MSET of registers in several slots, each to a value of its own.
+    SetOver {
+        /// The registers and their new values.
+        pairs: Vec<(Key, String)>,
+    },
+    /// MGET of registers in several slots.
+    GetOver {
+        /// The registers.
+        keys: Vec<Key>,
+    },
     /// PING with an argument.
     Ping {
         /// The argument.
@@ -99,6 +109,14 @@ impl What {
                 request(&["MSET", one, token, other, token])
             }
             What::GetBoth { keys: [one, other] } => request(&["MGET", one, other]),
+            What::SetOver { pairs } => {
+                let pairs = pairs.iter().flat_map(|(key, token)| [&**key, token]);
+                request(&["MSET"].into_iter().chain(pairs).collect::<Vec<_>>())
+            }
+            What::GetOver { keys } => {
+                let keys = keys.iter().map(|key| &**key);
+                request(&["MGET"].into_iter().chain(keys).collect::<Vec<_>>())
+            }
             What::Ping { token } => request(&["PING", token]),
             What::Fail { key, token } => request(&["EVAL_RO", FAIL, "1", key, token]),
         }
@@ -108,7 +126,11 @@ impl What {
     pub fn is_read(&self) -> bool {
         matches!(
             self,
-            What::Get { .. } | What::GetBoth { .. } | What::Ping { .. } | What::Fail { .. }
+            What::Get { .. }
+                | What::GetBoth { .. }
+                | What::GetOver { .. }
+                | What::Ping { .. }
+                | What::Fail { .. }
         )
     }
 
@@ -124,12 +146,14 @@ impl What {
             What::Append { .. } => "APPEND",
             What::SetBoth { .. } => "MSET",
             What::GetBoth { .. } => "MGET",
+            What::SetOver { .. } => "MSET over slots",
+            What::GetOver { .. } => "MGET over slots",
             What::Ping { .. } => "PING",
             What::Fail { .. } => "EVAL_RO",
         }
     }
 
-    /// The key that says where it goes; none for PING.
+    /// The key that says where it goes; none for what goes nowhere or to several slots.
     pub fn key(&self) -> Option<&Key> {
         match self {
             What::Set { key, .. }
@@ -141,7 +165,7 @@ impl What {
             | What::Append { key, .. }
             | What::Fail { key, .. } => Some(key),
             What::SetBoth { keys, .. } | What::GetBoth { keys } => Some(&keys[0]),
-            What::Ping { .. } => None,
+            What::SetOver { .. } | What::GetOver { .. } | What::Ping { .. } => None,
         }
     }
 

@@ -42,6 +42,7 @@ impl Final {
             What::Push { key, .. } => vec![(key, Sort::List)],
             What::Member { key, .. } => vec![(key, Sort::Set)],
             What::SetBoth { keys, .. } => keys.iter().map(|key| (key, Sort::String)).collect(),
+            What::SetOver { pairs } => pairs.iter().map(|(key, _)| (key, Sort::String)).collect(),
             what => what.key().map(|key| (key, Sort::String)).into_iter().collect(),
         });
         for (key, sort) in prepared.chain(used) {

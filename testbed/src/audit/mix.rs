@@ -18,7 +18,8 @@ pub struct Mix {
     pub list_every: Duration,
     /// For each shard: clients that push five numbers at once.
     pub pipers: usize,
-    /// Clients that send pipelines over all shards, with PINGs and errors in between.
+    /// Clients that send pipelines over all shards, with PINGs, errors and requests over slots of
+    /// all of them in between.
     pub crossers: usize,
     /// Between two pipelines.
     pub pipeline_every: Duration,
@@ -79,6 +80,8 @@ struct Place {
     set: Key,
     string: Key,
     pair: [Key; 2],
+    /// Written by requests over slots.
+    over: Key,
 }
 
 impl Place {
@@ -92,6 +95,7 @@ impl Place {
             set: key("set"),
             string: key("string"),
             pair: [key("one"), key("other")],
+            over: key("over"),
         }
     }
 }
@@ -167,7 +171,7 @@ impl Part {
             Sort::Lister => vec![self.push(place)],
             Sort::Piper => (0..5).map(|_| self.push(place)).collect(),
             Sort::Crosser => {
-                let mut batch = Vec::new();
+                let mut batch = vec![self.over(turn)];
                 for place in 0..self.places.len() {
                     batch.push(self.step(place, turn));
                     batch.push(self.step(place, turn + 1));
@@ -181,6 +185,15 @@ impl Part {
                 batch
             }
         }
+    }
+
+    /// A write or a read of a register in each of its slots.
+    fn over(&mut self, turn: usize) -> What {
+        let keys: Vec<Key> = self.places.iter().map(|place| place.over.clone()).collect();
+        if turn % 2 == 1 {
+            return What::GetOver { keys };
+        }
+        What::SetOver { pairs: keys.into_iter().map(|key| (key, self.token())).collect() }
     }
 
     fn push(&mut self, place: usize) -> What {

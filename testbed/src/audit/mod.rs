@@ -41,6 +41,7 @@ mod load;
 mod lost;
 mod mix;
 mod order;
+mod over;
 mod registers;
 mod report;
 mod timeline;
