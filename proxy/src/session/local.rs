@@ -36,6 +36,10 @@ pub fn answer(
     out: &mut Vec<u8>,
 ) -> Answer {
     match local {
+        // The one command whose arity allows more than it takes.
+        Local::Ping if args.len() > 2 => {
+            return fail(out, "ERR wrong number of arguments for 'ping' command");
+        }
         Local::Ping => match args.get(1) {
             None => write::simple(out, "PONG"),
             Some(text) => write::bulk(out, text),
@@ -306,6 +310,12 @@ mod tests {
         for (local, words, answer, reply) in [
             (Local::Ping, &["PING"][..], Served, "+PONG\r\n"),
             (Local::Ping, &["PING", "hi"], Served, "$2\r\nhi\r\n"),
+            (
+                Local::Ping,
+                &["PING", "a", "b"],
+                Failed,
+                "-ERR wrong number of arguments for 'ping' command\r\n",
+            ),
             (Local::Echo, &["ECHO", ""], Served, "$0\r\n\r\n"),
             (Local::Quit, &["QUIT"], Close, "+OK\r\n"),
             (Local::Select, &["SELECT", "0"], Served, "+OK\r\n"),
