@@ -92,6 +92,9 @@ pub fn answer(
             write::array_header(out, 0);
         }
         Local::Time => connection::time(facts().unix_time, out),
+        Local::Lolwut if lolwut::is_wrong(args) => {
+            return fail(out, "ERR value is not an integer or out of range");
+        }
         Local::Lolwut => {
             let text = lolwut::text(&facts().server_version);
             write::verbatim(out, session.mode.is_resp3(), &text);

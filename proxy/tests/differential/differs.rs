@@ -1,0 +1,220 @@
+//! What may differ between one server and a cluster behind slotway: all of it, with the reason.
+
+use super::wire::{Client, Reply, Request};
+use anyhow::Result;
+use testbed::key_slot;
+
+/// What differs, and why: a line for the reader of the documentation.
+pub(crate) struct Differs {
+    /// These commands; none: any.
+    pub(crate) commands: &'static [&'static str],
+    pub(crate) why: &'static str,
+    how: How,
+}
+
+/// In what way it may differ.
+enum How {
+    /// Elements may come in any order, also within elements; or pair by pair.
+    AnyOrder,
+    AnyOrderWithin,
+    Pairs,
+    /// The same kind and as many elements of the same kinds.
+    Shape,
+    /// Numbers this far from one another.
+    Near(i64),
+    /// A page of a scan, and where it goes on.
+    Page,
+    /// Names that a stream made by the clock, and times.
+    StreamTimes,
+    /// A list of facts: the same names.
+    Names,
+    /// It is refused here, with an error in which this stands; the one server is not asked.
+    Refused(&'static str),
+    /// As `Refused`, and the keys are in fact in several slots.
+    CrossSlot,
+}
+
+#[rustfmt::skip] // a table
+pub(crate) const DIFFERS: &[Differs] = &[
+    Differs { commands: &[], how: How::CrossSlot, why: "keys in several slots, and the command cannot be split" },
+    Differs { commands: &["COPY"], how: How::Refused("is not allowed in cluster mode"), why: "a cluster has one database" },
+    Differs { commands: &["MOVE"], how: How::Refused("is not allowed in cluster mode"), why: "a cluster has one database" },
+    Differs { commands: &["SELECT"], how: How::Refused("SELECT is not allowed in cluster mode"), why: "a cluster has one database" },
+    Differs { commands: &["COPY", "MOVE", "SELECT"], how: How::Refused("DB index is out of range"), why: "a cluster has one database" },
+    Differs { commands: &["SWAPDB"], how: How::Refused("unknown command"), why: "a cluster has one database" },
+    Differs { commands: &["SORT", "SORT_RO"], how: How::Refused("denied in Cluster mode"), why: "BY and GET patterns may name keys in other slots" },
+    Differs { commands: &["EVALSHA", "EVALSHA_RO"], how: How::Refused("NOSCRIPT"), why: "EVAL makes a script known to one node" },
+    Differs { commands: &["SCRIPT EXISTS"], how: How::Shape, why: "EVAL makes a script known to one node" },
+    Differs { commands: &["RANDOMKEY"], how: How::Refused("unknown command"), why: "not served yet" },
+    Differs { commands: &["CLIENT SETNAME", "HELLO"], how: How::Refused("Client names cannot be longer than 1024 bytes"), why: "what a client has slotway remember is bounded" },
+    Differs { commands: &["KEYS", "ACL CAT"], how: How::AnyOrder, why: "no order is promised" },
+    Differs { commands: &["SMEMBERS", "SUNION", "SINTER", "SDIFF", "HKEYS", "HVALS"], how: How::AnyOrder, why: "no order is promised: it is that of a table with a random seed" },
+    Differs { commands: &["HGETALL"], how: How::Pairs, why: "no order is promised: it is that of a table with a random seed" },
+    Differs { commands: &["SPOP", "SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER", "RANDOMKEY"], how: How::Shape, why: "chosen at random" },
+    Differs { commands: &["HSCAN", "SSCAN", "ZSCAN"], how: How::Page, why: "cursors and order are those of a table with a random seed" },
+    Differs { commands: &["TTL", "EXPIRETIME", "OBJECT IDLETIME"], how: How::Near(2), why: "time goes on" },
+    Differs { commands: &["PTTL", "PEXPIRETIME"], how: How::Near(2000), why: "time goes on" },
+    Differs { commands: &["XADD", "XRANGE", "XREVRANGE", "XREAD", "XREADGROUP", "XINFO", "XPENDING", "XCLAIM", "XAUTOCLAIM"], how: How::StreamTimes, why: "ids and times are the clock's" },
+    Differs { commands: &["MEMORY USAGE"], how: How::Shape, why: "a node in a cluster keeps more about a key" },
+    Differs { commands: &["DUMP"], how: How::Shape, why: "the order in it is that of a table with a random seed" },
+    Differs { commands: &["FUNCTION LIST"], how: How::AnyOrderWithin, why: "no order is promised" },
+    Differs { commands: &["HELLO"], how: How::Names, why: "ids and versions are the server's own" },
+    Differs { commands: &["CLIENT ID"], how: How::Shape, why: "ids are the server's own" },
+];
+
+/// Why this reply of slotway stands for itself, and the one server is not asked; `None` if it is.
+pub(crate) fn not_asked(
+    request: &Request,
+    reply: &Reply,
+    server: &mut Client,
+) -> Result<Option<&'static Differs>> {
+    if !reply.is_error() {
+        return Ok(None);
+    }
+    let has = |words: &str| reply.text().windows(words.len()).any(|w| w == words.as_bytes());
+    for differs in DIFFERS.iter().filter(|differs| differs.concerns(request)) {
+        let holds = match differs.how {
+            How::Refused(words) => has(words),
+            How::CrossSlot => has("CROSSSLOT Keys in") && in_several_slots(request, server)?,
+            _ => false,
+        };
+        if holds {
+            return Ok(Some(differs));
+        }
+    }
+    Ok(None)
+}
+
+/// As the server sees it, not slotway.
+fn in_several_slots(request: &Request, server: &mut Client) -> Result<bool> {
+    let mut question = vec![b"COMMAND".to_vec(), b"GETKEYS".to_vec()];
+    question.extend(request.iter().cloned());
+    let keys = server.ask(&question)?;
+    let mut slots: Vec<u16> = keys.items.iter().map(|key| key_slot(&key.body)).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    Ok(slots.len() > 1)
+}
+
+/// The entry by which these replies are the same although they differ; `None` if they are not.
+pub(crate) fn same_but_for(
+    request: &Request,
+    one: &Reply,
+    other: &Reply,
+) -> Option<&'static Differs> {
+    let mut entries = DIFFERS.iter().filter(|differs| differs.concerns(request));
+    entries.find(|differs| differs.how.equal(request, one, other))
+}
+
+impl Differs {
+    fn concerns(&self, request: &Request) -> bool {
+        self.commands.is_empty() || self.commands.iter().any(|name| is(request, name))
+    }
+}
+
+/// Whether a request begins with these words.
+fn is(request: &Request, name: &str) -> bool {
+    let mut words = name.split(' ').enumerate();
+    words.all(|(at, word)| {
+        request.get(at).is_some_and(|given| given.eq_ignore_ascii_case(word.as_bytes()))
+    })
+}
+
+impl How {
+    fn equal(&self, request: &Request, one: &Reply, other: &Reply) -> bool {
+        if one.is_error() || other.is_error() {
+            return false;
+        }
+        match self {
+            How::AnyOrder => sorted(one, 1) == sorted(other, 1),
+            How::AnyOrderWithin => {
+                let sorted = |reply: &Reply| {
+                    let mut reply = reply.clone();
+                    sort_within(&mut reply);
+                    reply
+                };
+                sorted(one) == sorted(other)
+            }
+            How::Pairs => sorted(one, 2) == sorted(other, 2),
+            How::Shape => shape(one) == shape(other),
+            How::Near(distance) => one.kind == other.kind
+                && one.number().zip(other.number()).is_some_and(|(a, b)| {
+                    // −1 and −2 say that there is no time at all.
+                    a >= 0 && b >= 0 && a.abs_diff(b) <= distance.unsigned_abs()
+                }),
+            How::Page => page_equal(request, one, other),
+            How::StreamTimes => {
+                let is_list_of_pending = is(request, "XPENDING") && request.len() > 3;
+                let mask = |reply: &Reply| {
+                    let mut reply = reply.clone();
+                    for item in reply.items.iter_mut().filter(|_| is_list_of_pending) {
+                        if let Some(idle) = item.items.get_mut(2) {
+                            idle.line.clear();
+                        }
+                    }
+                    without_times(&mut reply);
+                    reply
+                };
+                mask(one) == mask(other)
+            }
+            How::Names => {
+                let names = |reply: &Reply| -> Vec<Reply> {
+                    reply.items.iter().step_by(2).cloned().collect()
+                };
+                one.kind == other.kind && names(one) == names(other)
+            }
+            How::Refused(_) | How::CrossSlot => false,
+        }
+    }
+}
+
+/// Its elements in order, `step` of them as one.
+fn sorted(reply: &Reply, step: usize) -> (u8, Vec<u8>, Vec<Vec<Reply>>) {
+    let mut items: Vec<Vec<Reply>> = reply.items.chunks(step).map(<[Reply]>::to_vec).collect();
+    items.sort();
+    (reply.kind, reply.line.clone(), items)
+}
+
+/// Kinds and counts.
+fn shape(reply: &Reply) -> (u8, bool, Vec<u8>, usize) {
+    let is_null = reply.line == b"-1";
+    let kinds = reply.items.iter().map(|item| item.kind).collect();
+    (reply.kind, is_null, kinds, reply.items.len())
+}
+
+/// A whole scan in one page has the same elements; any other is just a page.
+fn page_equal(request: &Request, one: &Reply, other: &Reply) -> bool {
+    let ([cursor, page], [other_cursor, other_page]) = (&one.items[..], &other.items[..]) else {
+        return false;
+    };
+    let begins = request.get(2).is_some_and(|cursor| cursor == b"0");
+    let whole = begins && cursor.body == b"0" && other_cursor.body == b"0";
+    let same = sorted(page, 1) == sorted(other_page, 1);
+    cursor.kind == other_cursor.kind && page.kind == other_page.kind && (same || !whole)
+}
+
+fn sort_within(reply: &mut Reply) {
+    reply.items.iter_mut().for_each(sort_within);
+    reply.items.sort();
+}
+
+/// Takes out what the clock said: ids of thirteen digits, times of as many, idle times, and the
+/// size of the tree that ids make.
+fn without_times(reply: &mut Reply) {
+    let is_id = |text: &[u8]| {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        digits == 13 && text.get(13) == Some(&b'-')
+    };
+    if is_id(&reply.body) {
+        *reply = Reply { body: b"<id>".to_vec(), line: b"4".to_vec(), ..reply.clone() };
+    }
+    if reply.kind == b':' && reply.number().is_some_and(|number| number > 1_000_000_000_000) {
+        reply.line.clear();
+    }
+    for at in 1..reply.items.len() {
+        if matches!(reply.items[at - 1].body.as_slice(), b"idle" | b"inactive" | b"radix-tree-nodes") {
+            reply.items[at].line.clear();
+        }
+    }
+    reply.items.iter_mut().for_each(without_times);
+}
