@@ -71,7 +71,11 @@ pub fn split(row: &Row, args: &Args<'_>) -> Result<Split, NoSplit> {
         last = index;
     });
     let end = last + step;
-    if end > args.len() || (!counted && end != args.len()) {
+    // A count that promises more than there is: no server calls that a wrong number of arguments.
+    if counted && end > args.len() {
+        return Err(NoSplit::Whole);
+    }
+    if !counted && end != args.len() {
         return Err(NoSplit::Arity);
     }
     // NX and XX of MSETEX: all of the keys or none.
@@ -178,6 +182,7 @@ mod tests {
         assert_eq!(parts("MSETEX 2 {a}1 x {b}1 y NX"), Err(NoSplit::Whole));
         assert_eq!(parts("MSETEX 2 {a}1 x {b}1 y EX 10 xx"), Err(NoSplit::Whole));
         assert_eq!(parts("MSET {a}1 x {b}1"), Err(NoSplit::Arity));
+        assert_eq!(parts("MSETEX 2 {a}1 x {b}1"), Err(NoSplit::Whole));
         assert_eq!(parts("SUNION {a}1 {b}1").map(|parts| parts.len()), Ok(2), "the caller asks");
     }
 }
