@@ -22,6 +22,7 @@ enum How {
     Shape,
     /// Numbers this far from one another.
     Near(i64),
+    NearEach(i64),
     /// A page of a scan, and where it goes on.
     Page,
     /// Names that a stream made by the clock, and times.
@@ -30,6 +31,8 @@ enum How {
     Names,
     /// It is refused here, with an error in which this stands; the one server is not asked.
     Refused(&'static str),
+    /// One server does not know it; slotway knows that it has too few or too many arguments.
+    Newer,
     /// As `Refused`, and the keys are in fact in several slots.
     CrossSlot,
 }
@@ -42,11 +45,14 @@ pub(crate) const DIFFERS: &[Differs] = &[
     Differs { commands: &["SELECT"], how: How::Refused("SELECT is not allowed in cluster mode"), why: "a cluster has one database" },
     Differs { commands: &["COPY", "MOVE", "SELECT"], how: How::Refused("DB index is out of range"), why: "a cluster has one database" },
     Differs { commands: &["SWAPDB"], how: How::Refused("unknown command"), why: "a cluster has one database" },
+    Differs { commands: &["MSETEX"], how: How::Refused("unknown command"), why: "a server that does not know it names the part that it was asked for" },
+    Differs { commands: &["HEXPIRE", "HPERSIST", "HTTL", "HGETEX", "HSETEX", "HGETDEL", "DELIFEQ", "MSETEX", "SCRIPT SHOW"], how: How::Newer, why: "slotway counts the arguments of commands that only newer servers know" },
     Differs { commands: &["SORT", "SORT_RO"], how: How::Refused("denied in Cluster mode"), why: "BY and GET patterns may name keys in other slots" },
     Differs { commands: &["EVALSHA", "EVALSHA_RO"], how: How::Refused("NOSCRIPT"), why: "EVAL makes a script known to one node" },
     Differs { commands: &["SCRIPT EXISTS"], how: How::Shape, why: "EVAL makes a script known to one node" },
     Differs { commands: &["RANDOMKEY"], how: How::Refused("unknown command"), why: "not served yet" },
     Differs { commands: &["CLIENT SETNAME", "HELLO"], how: How::Refused("Client names cannot be longer than 1024 bytes"), why: "what a client has slotway remember is bounded" },
+    Differs { commands: &["CLIENT SETNAME"], how: How::Refused("Client names cannot contain spaces"), why: "some servers look at a name up to its first zero byte only" },
     Differs { commands: &["KEYS", "ACL CAT"], how: How::AnyOrder, why: "no order is promised" },
     Differs { commands: &["SMEMBERS", "SUNION", "SINTER", "SDIFF", "HKEYS", "HVALS"], how: How::AnyOrder, why: "no order is promised: it is that of a table with a random seed" },
     Differs { commands: &["HGETALL"], how: How::Pairs, why: "no order is promised: it is that of a table with a random seed" },
@@ -54,6 +60,8 @@ pub(crate) const DIFFERS: &[Differs] = &[
     Differs { commands: &["HSCAN", "SSCAN", "ZSCAN"], how: How::Page, why: "cursors and order are those of a table with a random seed" },
     Differs { commands: &["TTL", "EXPIRETIME", "OBJECT IDLETIME"], how: How::Near(2), why: "time goes on" },
     Differs { commands: &["PTTL", "PEXPIRETIME"], how: How::Near(2000), why: "time goes on" },
+    Differs { commands: &["HTTL"], how: How::NearEach(2), why: "time goes on" },
+    Differs { commands: &["SCRIPT SHOW"], how: How::Refused("NOSCRIPT"), why: "EVAL makes a script known to one node" },
     Differs { commands: &["XADD", "XRANGE", "XREVRANGE", "XREAD", "XREADGROUP", "XINFO", "XPENDING", "XCLAIM", "XAUTOCLAIM"], how: How::StreamTimes, why: "ids and times are the clock's" },
     Differs { commands: &["MEMORY USAGE"], how: How::Shape, why: "a node in a cluster keeps more about a key" },
     Differs { commands: &["DUMP"], how: How::Shape, why: "the order in it is that of a table with a random seed" },
@@ -90,6 +98,10 @@ fn in_several_slots(request: &Request, server: &mut Client) -> Result<bool> {
     let mut question = vec![b"COMMAND".to_vec(), b"GETKEYS".to_vec()];
     question.extend(request.iter().cloned());
     let keys = server.ask(&question)?;
+    if keys.is_error() {
+        // It cannot know where the keys of a newer command are.
+        return Ok(keys.text().starts_with(b"ERR Invalid command specified"));
+    }
     let mut slots: Vec<u16> = keys.items.iter().map(|key| key_slot(&key.body)).collect();
     slots.sort_unstable();
     slots.dedup();
@@ -122,6 +134,10 @@ fn is(request: &Request, name: &str) -> bool {
 
 impl How {
     fn equal(&self, request: &Request, one: &Reply, other: &Reply) -> bool {
+        if let How::Newer = self {
+            return one.text().starts_with(b"ERR unknown ")
+                && other.text().starts_with(b"ERR wrong number of arguments for");
+        }
         if one.is_error() || other.is_error() {
             return false;
         }
@@ -137,11 +153,18 @@ impl How {
             }
             How::Pairs => sorted(one, 2) == sorted(other, 2),
             How::Shape => shape(one) == shape(other),
-            How::Near(distance) => one.kind == other.kind
-                && one.number().zip(other.number()).is_some_and(|(a, b)| {
-                    // −1 and −2 say that there is no time at all.
-                    a >= 0 && b >= 0 && a.abs_diff(b) <= distance.unsigned_abs()
-                }),
+            How::Near(distance) => {
+                one.kind == other.kind
+                    && one.number().zip(other.number()).is_some_and(|(a, b)| {
+                        // −1 and −2 say that there is no time at all.
+                        a >= 0 && b >= 0 && a.abs_diff(b) <= distance.unsigned_abs()
+                    })
+            }
+            How::NearEach(distance) => {
+                let near =
+                    |(a, b): (&Reply, &Reply)| a == b || How::Near(*distance).equal(request, a, b);
+                shape(one) == shape(other) && one.items.iter().zip(&other.items).all(near)
+            }
             How::Page => page_equal(request, one, other),
             How::StreamTimes => {
                 let is_list_of_pending = is(request, "XPENDING") && request.len() > 3;
@@ -163,7 +186,7 @@ impl How {
                 };
                 one.kind == other.kind && names(one) == names(other)
             }
-            How::Refused(_) | How::CrossSlot => false,
+            How::Refused(_) | How::CrossSlot | How::Newer => false,
         }
     }
 }
@@ -212,7 +235,10 @@ fn without_times(reply: &mut Reply) {
         reply.line.clear();
     }
     for at in 1..reply.items.len() {
-        if matches!(reply.items[at - 1].body.as_slice(), b"idle" | b"inactive" | b"radix-tree-nodes") {
+        if matches!(
+            reply.items[at - 1].body.as_slice(),
+            b"idle" | b"inactive" | b"radix-tree-nodes"
+        ) {
             reply.items[at].line.clear();
         }
     }

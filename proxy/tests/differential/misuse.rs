@@ -44,8 +44,8 @@ const SESSIONS: &[&[&str]] = &[
     &["HELLO 1", "HELLO 4", "HELLO x", "HELLO 3.0", "HELLO 03", "HELLO -1", "HELLO 2 NOSUCH", "HELLO 2 AUTH", "HELLO 2 AUTH a", "HELLO 2 AUTH a b", "HELLO 3 SETNAME", "HELLO 3 SETNAME \x01", "HELLO 3 AUTH a b SETNAME n", "CLIENT GETNAME",
       "AUTH", "AUTH x", "AUTH a b", "AUTH default x", "AUTH a b c", "PING", "PING a", "PING a b", "ECHO", "ECHO a b", "SELECT", "SELECT x", "SELECT 1.5", "SELECT 0 0", "SELECT 99999999999999999999", "RESET x", "QUIT x"],
     &["CLIENT", "CLIENT NOSUCH", "CLIENT NOSUCH a b", "CLIENT HELP", "CLIENT HELP a", "CLIENT ID x", "CLIENT GETNAME x", "CLIENT SETNAME", "CLIENT SETNAME a b", "CLIENT SETNAME \x01", "CLIENT SETNAME é", "CLIENT REPLY", "CLIENT REPLY NOSUCH", "CLIENT KILL", "CLIENT KILL nosuch",
-      "CLIENT KILL ID x", "CLIENT KILL ID 0", "CLIENT KILL ID -1", "CLIENT KILL ID 1234567", "CLIENT KILL TYPE nosuch", "CLIENT KILL USER nosuch", "CLIENT KILL ADDR 1.2.3.4:5", "CLIENT KILL LADDR 1.2.3.4:5", "CLIENT KILL SKIPME maybe", "CLIENT KILL NOSUCH x", "CLIENT KILL ID 1 ADDR", "CLIENT LIST NOSUCH", "CLIENT LIST TYPE", "CLIENT LIST TYPE nosuch",
-      "CLIENT LIST ID", "CLIENT LIST ID x", "CLIENT LIST ID 123456789", "CLIENT INFO x", "CLIENT NO-EVICT", "CLIENT NO-EVICT maybe", "CLIENT PAUSE", "CLIENT PAUSE x", "CLIENT PAUSE -1", "CLIENT PAUSE 1 NOSUCH", "CLIENT UNPAUSE x", "CLIENT UNBLOCK", "CLIENT UNBLOCK x", "CLIENT UNBLOCK 123456 NOSUCH", "CLIENT UNBLOCK 123456",
+      "CLIENT KILL ID 0", "CLIENT KILL ID -1", "CLIENT KILL ID 1234567", "CLIENT KILL TYPE nosuch", "CLIENT KILL USER nosuch", "CLIENT KILL ADDR 1.2.3.4:5", "CLIENT KILL LADDR 1.2.3.4:5", "CLIENT KILL SKIPME maybe", "CLIENT KILL NOSUCH x", "CLIENT KILL ID 1 ADDR", "CLIENT LIST NOSUCH", "CLIENT LIST TYPE", "CLIENT LIST TYPE nosuch",
+      "CLIENT LIST ID", "CLIENT LIST ID 123456789", "CLIENT INFO x", "CLIENT NO-EVICT", "CLIENT NO-EVICT maybe", "CLIENT PAUSE", "CLIENT PAUSE x", "CLIENT PAUSE -1", "CLIENT PAUSE 1 NOSUCH", "CLIENT UNPAUSE x", "CLIENT UNBLOCK", "CLIENT UNBLOCK x", "CLIENT UNBLOCK 123456 NOSUCH", "CLIENT UNBLOCK 123456",
       "CLIENT TRACKING", "CLIENT TRACKING maybe", "CLIENT TRACKING OFF", "CLIENT CACHING", "CLIENT CACHING YES", "CLIENT CACHING maybe", "CLIENT GETREDIR", "CLIENT GETREDIR x", "CLIENT TRACKINGINFO", "CLIENT TRACKINGINFO x"],
     &["COMMAND NOSUCH", "COMMAND NOSUCH x", "COMMAND HELP", "COMMAND COUNT x", "COMMAND INFO nosuch",  "COMMAND INFO nosuch config|nosuch", "COMMAND GETKEYS", "COMMAND GETKEYS GET", "COMMAND GETKEYS GET k", "COMMAND GETKEYS PING", "COMMAND GETKEYS NOSUCH a", "COMMAND GETKEYS EVAL x 1 a", "COMMAND GETKEYS EVAL x 9 a",
       "COMMAND GETKEYSANDFLAGS SET k v", "COMMAND GETKEYSANDFLAGS NOSUCH", "COMMAND LIST x", "COMMAND LIST FILTERBY", "COMMAND LIST FILTERBY NOSUCH x", "COMMAND LIST FILTERBY PATTERN nosuch", "COMMAND LIST FILTERBY MODULE nosuch", "COMMAND LIST FILTERBY ACLCAT nosuch", "COMMAND LIST FILTERBY PATTERN x y", "COMMAND DOCS nosuch"],
@@ -55,7 +55,7 @@ const SESSIONS: &[&[&str]] = &[
     &["SCRIPT", "SCRIPT NOSUCH", "SCRIPT HELP", "SCRIPT LOAD", "SCRIPT LOAD nosuch(", "SCRIPT EXISTS", "SCRIPT EXISTS x", "SCRIPT FLUSH NOSUCH", "SCRIPT FLUSH ASYNC x", "SCRIPT KILL x", "SCRIPT KILL", "EVAL", "EVAL x", "EVAL x 1", "EVAL x -1", "EVAL x x", "EVAL nosuch( 0", "EVALSHA x 0", "EVALSHA ffffffffffffffffffffffffffffffffffffffff 0",
       "EVALSHA ffffffffffffffffffffffffffffffffffffffff 1 k", "EVAL_RO return{redis.call('SET',KEYS[1],1)} 1 k", "FCALL", "FCALL nosuch", "FCALL nosuch 0", "FCALL nosuch x", "FCALL nosuch 2 a", "FCALL_RO nosuch 1 k", "FUNCTION", "FUNCTION NOSUCH", "FUNCTION HELP", "FUNCTION LOAD", "FUNCTION LOAD x", "FUNCTION LOAD NOSUCH x", "FUNCTION LOAD REPLACE",
       "FUNCTION DELETE nosuch", "FUNCTION DELETE", "FUNCTION LIST NOSUCH", "FUNCTION LIST LIBRARYNAME", "FUNCTION LIST WITHCODE WITHCODE", "FUNCTION RESTORE nosuch", "FUNCTION RESTORE x NOSUCH", "FUNCTION FLUSH NOSUCH", "FUNCTION KILL x", "FUNCTION KILL", "FUNCTION STATS x"],
-    &["INFO nosuch", "TIME x", "LOLWUT VERSION x", "LASTSAVE x", "ROLE x", "WAIT", "SWAPDB 0", "SWAPDB x y ≠ -ERR unknown command", "MOVE k", "DEBUG", "SHUTDOWN a b c d ≠ -ERR slotway does not pass on 'shutdown'", "SAVE x", "REPLICAOF", "FAILOVER NOSUCH ≠ -ERR slotway does not pass on 'failover'", "MIGRATE a", "CLUSTER", "MONITOR x", "MULTI x", "EXEC x", "DISCARD x", "WATCH", "SUBSCRIBE", "PSUBSCRIBE", "PUBLISH", "PUBSUB", "PUBSUB NOSUCH", "PUBSUB HELP", "BLPOP", "BLPOP k", "XREAD BLOCK x STREAMS k 0 ≠ -ERR unknown command"],
+    &["INFO nosuch", "TIME x", "LOLWUT VERSION x", "LOLWUT VERSION 5.5", "LASTSAVE x", "ROLE x", "WAIT", "SWAPDB 0", "SWAPDB x y ≠ -ERR unknown command", "MOVE k", "DEBUG", "SHUTDOWN a b c d ≠ -ERR slotway does not pass on 'shutdown'", "SAVE x", "REPLICAOF", "FAILOVER NOSUCH ≠ -ERR slotway does not pass on 'failover'", "MIGRATE a", "CLUSTER", "MONITOR x", "MULTI x", "EXEC x", "DISCARD x", "WATCH", "SUBSCRIBE", "PSUBSCRIBE", "PUBLISH", "PUBSUB", "PUBSUB NOSUCH", "PUBSUB HELP", "BLPOP", "BLPOP k", "XREAD BLOCK x STREAMS k 0 ≠ -ERR unknown command"],
 ];
 
 #[test]
@@ -93,7 +93,8 @@ fn wrong_numbers_of_arguments_get_the_words_of_a_server() -> Result<()> {
         for record in std::iter::once(command).chain(members) {
             let name = String::from_utf8_lossy(&record.items[0].body).replace('|', " ");
             let arity = record.items[1].number().unwrap_or(0);
-            let (least, most) = (arity.unsigned_abs() as usize, (arity > 0).then_some(arity as usize));
+            let (least, most) =
+                (arity.unsigned_abs() as usize, (arity > 0).then_some(arity as usize));
             let mut counts = vec![least.saturating_sub(1)];
             counts.extend(most.map(|most| most + 1));
             for count in counts {
@@ -108,7 +109,9 @@ fn wrong_numbers_of_arguments_get_the_words_of_a_server() -> Result<()> {
         }
         if !members.is_empty() {
             let name = String::from_utf8_lossy(&command.items[0].body).into_owned();
-            for line in [format!("{name} NOSUCH"), format!("{name} nosuch a b"), format!("{name} HELP x")] {
+            for line in
+                [format!("{name} NOSUCH"), format!("{name} nosuch a b"), format!("{name} HELP x")]
+            {
                 compare(&words(&line), &mut server, &mut slotway, &mut wrong)?;
             }
         }

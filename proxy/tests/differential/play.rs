@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
@@ -40,7 +41,8 @@ struct Difference {
 impl Stage {
     pub(crate) fn start() -> Result<Stage> {
         let cluster = Cluster::builder().replicas(0).start()?;
-        let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+        let proxy =
+            Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
         let server = Standalone::start()?;
         let mut client = Client::connect(&server.addr())?;
         let mut payloads = vec![b"no payload".to_vec()];
@@ -83,7 +85,10 @@ impl Stage {
         writeln!(text, "  slotway:    {}", found.slotway)?;
         writeln!(text, "after {protocol} and, sent at once where a line follows another:")?;
         for batch in batches {
-            batch.iter().flatten().try_for_each(|request| writeln!(text, "    {}", show(request)))?;
+            batch
+                .iter()
+                .flatten()
+                .try_for_each(|request| writeln!(text, "    {}", show(request)))?;
             writeln!(text)?;
         }
         Err(anyhow::anyhow!(text))
@@ -110,7 +115,9 @@ impl Stage {
                 }
             }
             let expected = server.ask_all(compared.iter().map(|(request, _)| *request));
-            for ((request, reply), expected) in compared.into_iter().zip(expected.context("server")?) {
+            for ((request, reply), expected) in
+                compared.into_iter().zip(expected.context("server")?)
+            {
                 if reply == expected {
                     continue;
                 }
@@ -136,12 +143,11 @@ impl Stage {
         mut found: Difference,
     ) -> Result<(Vec<Vec<Step>>, Difference)> {
         batches.truncate(found.batch + 1);
-        let mut tries = 0;
+        let end = Instant::now() + SHRINK_TIME;
         let mut piece = batches.iter().map(Vec::len).sum::<usize>();
         while piece > 0 {
             let mut start = 0;
-            while start < batches.iter().map(Vec::len).sum() && tries < SHRINK_TRIES {
-                tries += 1;
+            while start < batches.iter().map(Vec::len).sum() && Instant::now() < end {
                 let fewer = without(&batches, start..start + piece);
                 match self.play(protocol, &fewer, &mut Tally::default()) {
                     Ok(Some(difference)) => (batches, found) = (fewer, difference),
@@ -174,4 +180,4 @@ fn without(batches: &[Vec<Step>], range: std::ops::Range<usize>) -> Vec<Vec<Step
 }
 
 /// Enough for the longest sequence, and an end for one that fails now and then only.
-const SHRINK_TRIES: usize = 2000;
+const SHRINK_TIME: Duration = Duration::from_secs(20);

@@ -41,6 +41,15 @@ pub(crate) const TEMPLATES: &[Family] = &[
         "HINCRBY <hash> <field> <int>", "HINCRBYFLOAT <hash> <field> <float>",
         "HRANDFIELD <hash> [<count>|-5] [WITHVALUES]", "HSCAN <hash> 0 [MATCH <pattern>] [COUNT 1000]",
     ]),
+    // Unknown to some servers: then it is so in the same words.
+    ("newer", &[
+        "HEXPIRE <hash> <ttl> [NX|XX] FIELDS 1 <field>", "HPERSIST <hash> FIELDS 1 <field>",
+        "HTTL <hash> FIELDS 2 <field> <field>", "HGETEX <hash> [EX <ttl>|PERSIST] FIELDS 1 <field>",
+        "HSETEX <hash> [FNX|FXX] [EX <ttl>] FIELDS 1 <field> <val>", "HGETDEL <hash> FIELDS 1 <field>",
+        "HSET <hash> (<field> <val>)*", "HGETALL <hash>", "SET <str> <val> IFEQ <val>", "DELIFEQ <str> <val>",
+        "~MSETEX 2 <str> <val> <str> <val> [EX <ttl>]", "MSETEX <n:str> <val>", "MSETEX 1 <str> <val> [NX|XX]",
+        "~MGET <str>*", "XREAD STREAMS <stream> +", "SCRIPT SHOW <sha>", "GET <str>",
+    ]),
     ("lists", &[
         "LPUSH <list> <val>*", "RPUSH <list> <val>*", "RPUSH <list> <number>*", "LPUSHX <list> <val>",
         "RPUSHX <list> <val>*", "LPOP <list> [<count>]", "RPOP <list> [<count>]", "LLEN <list>",
@@ -122,10 +131,10 @@ pub(crate) const TEMPLATES: &[Family] = &[
         "EVAL <text> 1 <str> <val>", "EVAL <text> <n:str> <val> <val>", "EVAL <text> 1 <list> <val>",
         "EVAL <text> 0 <val>", "EVAL_RO <text> 1 <str> <val>", "EVALSHA <sha> 1 <str> <val>",
         "EVALSHA_RO <sha> 1 <str> <val>", "EVAL <text> (-1|99|abc|1.5) a", "SCRIPT LOAD <text>",
-        "SCRIPT EXISTS <sha> <sha>", "SCRIPT FLUSH [ASYNC|SYNC|NOSUCH]", "GET <str>", "LRANGE <list> 0 -1",
+        "SCRIPT EXISTS <sha> <sha>", "SCRIPT FLUSH [SYNC|NOSUCH]", "GET <str>", "LRANGE <list> 0 -1",
         "FUNCTION LOAD [REPLACE] <text>", "FCALL put 1 <str> <val>", "FCALL_RO look 1 <str>",
         "FCALL look 0", "FCALL nosuch 1 <str>", "FUNCTION DELETE (lib|nosuch)",
-        "FUNCTION LIST [LIBRARYNAME l*] [WITHCODE]", "FUNCTION FLUSH [ASYNC]", "SCRIPT NOSUCH",
+        "FUNCTION LIST [LIBRARYNAME l*] [WITHCODE]", "FUNCTION FLUSH", "SCRIPT NOSUCH",
     ]),
     ("connection", &[
         "PING [<val>]", "ECHO <val>", "HELLO [2|3|4]", "SELECT (0|1|99|x)", "CLIENT GETNAME",
