@@ -63,6 +63,41 @@ async function pipelines(r) {
   }
 }
 
+async function manyKeysOverAllSlots(r) {
+  const names = Array.from({ length: 300 }, (_, n) => `io:many:${n}`);
+  same(await r.mset(names.flatMap((name, n) => [name, n])), "OK");
+  same(await r.mget(names), names.map((_, n) => `${n}`));
+  same((await r.keys("io:many:*")).sort(), [...names].sort());
+  same(await r.exists(names), 300);
+  same(await r.del(names), 300);
+}
+
+async function aHundredConnections() {
+  const all = Array.from({ length: 100 }, () => new Redis(port));
+  try {
+    same(await Promise.all(all.map((r, n) => r.set(`io:hundred:${n}`, n))), all.map(() => "OK"));
+    same(await Promise.all(all.map((r, n) => r.get(`io:hundred:${n}`))), all.map((_, n) => `${n}`));
+    same(new Set(await Promise.all(all.map((r) => r.client("ID")))).size, 100);
+  } finally {
+    all.forEach((r) => r.disconnect());
+  }
+}
+
+async function scanStreams(r) {
+  const names = Array.from({ length: 300 }, (_, n) => `io:scan:${n}`);
+  await r.mset(names.flatMap((name) => [name, "v"]));
+  const found = new Set();
+  try {
+    for await (const page of r.scanStream({ match: "io:scan:*", count: 50 })) {
+      page.forEach((name) => found.add(name));
+    }
+    same([...found].sort(), [...names].sort());
+  } catch (error) {
+    ok(error.message.includes("unknown command"), error.message); // not served yet
+  }
+  await r.del(names);
+}
+
 async function refusalsAreErrors(r) {
   for (const words of refused) {
     await fails(r.call(...words), "unknown command", words.join(" "));
@@ -70,7 +105,7 @@ async function refusalsAreErrors(r) {
   }
   await fails(r.blpop("a", 1), "unknown command");
   await fails(r.subscribe("channel"), "unknown command");
-  await fails(r.mget("a", "b"), "CROSSSLOT");
+  await fails(r.rename("a", "b"), "CROSSSLOT");
   await fails(r.get(), "wrong number of arguments");
   same(await r.echo("alive"), "alive");
 }
@@ -87,6 +122,9 @@ await hold("ioredis", client, [
   largeValues,
   scripts,
   pipelines,
+  manyKeysOverAllSlots,
+  aHundredConnections,
+  scanStreams,
   refusalsAreErrors,
   transactionsAreRefused,
 ]);

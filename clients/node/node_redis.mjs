@@ -55,9 +55,45 @@ function largeValues(module) {
   };
 }
 
-async function scripts(r) {
-  const text = "redis.call('SET', KEYS[1], ARGV[1]); return {redis.call('GET', KEYS[1]), 7}";
-  same(await r.eval(text, { keys: ["nr:script"], arguments: ["v"] }), ["v", 7]);
+function scripts(module) {
+  return async function scripts(r) {
+    const text = "redis.call('SET', KEYS[1], ARGV[1]); return {redis.call('GET', KEYS[1]), 7}";
+    same(await r.eval(text, { keys: ["nr:script"], arguments: ["v"] }), ["v", 7]);
+    // EVALSHA first; on NOSCRIPT, EVAL.
+    const own = module.defineScript({
+      SCRIPT: `return ARGV[1] .. '${Math.random()}'`,
+      NUMBER_OF_KEYS: 1,
+      parseCommand: (parser, key, value) => {
+        parser.pushKey(key);
+        parser.push(value);
+      },
+      transformReply: (reply) => reply,
+    });
+    const scripted = await module.createClient({ url, scripts: { own } }).connect();
+    for (let n = 0; n < 20; n++) ok((await scripted.own(`nr:script:${n}`, "w")).startsWith("w0."));
+    await scripted.close();
+  };
+}
+
+function aPoolOf100(module) {
+  return async function aPoolOf100() {
+    const pool = module.createClientPool({ url }, { minimum: 100, maximum: 100 });
+    await pool.connect();
+    const numbers = Array.from({ length: 1000 }, (_, n) => n);
+    const replies = await Promise.all(numbers.map((n) => pool.set(`nr:pool:${n}`, `${n}`)));
+    same(replies, numbers.map(() => "OK"));
+    same(await Promise.all(numbers.map((n) => pool.get(`nr:pool:${n}`))), numbers.map((n) => `${n}`));
+    pool.destroy();
+  };
+}
+
+async function manyKeysOverAllSlots(r) {
+  const names = Array.from({ length: 300 }, (_, n) => `nr:many:${n}`);
+  same(await r.mSet(Object.fromEntries(names.map((name, n) => [name, `${n}`]))), "OK");
+  same(await r.mGet(names), names.map((_, n) => `${n}`));
+  same((await r.keys("nr:many:*")).sort(), [...names].sort());
+  same(await r.exists(names), 300);
+  same(await r.del(names), 300);
 }
 
 // What is issued in one turn of the event loop leaves as one pipeline.
@@ -70,13 +106,28 @@ async function pipelines(r) {
   same(await r.multi().set("nr:p", "a").get("nr:p").execAsPipeline(), ["OK", "a"]);
 }
 
+async function scanIterators(r) {
+  const names = Array.from({ length: 300 }, (_, n) => `nr:scan:${n}`);
+  await r.mSet(Object.fromEntries(names.map((name) => [name, "v"])));
+  const found = new Set();
+  try {
+    for await (const page of r.scanIterator({ MATCH: "nr:scan:*", COUNT: 50 })) {
+      page.forEach((name) => found.add(name));
+    }
+    same([...found].sort(), [...names].sort());
+  } catch (error) {
+    ok(error.message.includes("unknown command"), error.message); // not served yet
+  }
+  await r.del(names);
+}
+
 async function refusalsAreErrors(r) {
   for (const words of refused) {
     await fails(r.sendCommand(words), "unknown command", words.join(" "));
     same(await r.echo("alive"), "alive");
   }
   await fails(r.blPop("a", 1), "unknown command");
-  await fails(r.mGet(["a", "b"]), "CROSSSLOT");
+  await fails(r.rename("a", "b"), "CROSSSLOT");
   same(await r.echo("alive"), "alive");
 }
 
@@ -102,8 +153,11 @@ for (const [title, module] of [
     valuesOfAllTypes,
     namesAndValuesOfAnyBytes(module),
     largeValues(module),
-    scripts,
+    scripts(module),
     pipelines,
+    manyKeysOverAllSlots,
+    aPoolOf100(module),
+    scanIterators,
     refusalsAreErrors,
     transactionsAreRefused,
     subscriptionsAreRefused,

@@ -5,6 +5,8 @@ Nothing is set. Up to redis-py 7 that means RESP2, from 8 on RESP3.
 
 import asyncio
 import sys
+import threading
+import time
 
 import redis
 import redis.asyncio
@@ -21,6 +23,9 @@ def main():
         large_values,
         scripts,
         plain_pipelines,
+        many_keys_over_all_slots,
+        a_pool_of_100,
+        scan_iterators,
         answers_about_the_server,
     ):
         claim(r)
@@ -104,6 +109,59 @@ def scripts(r):
     fails(lambda: r.eval("return redis.error_reply('MINE own words')", 1, "py:script"), "MINE")
 
 
+    # EVALSHA first; on NOSCRIPT, SCRIPT LOAD and EVALSHA again.
+    own = r.register_script(f"return ARGV[1] .. '{time.time()}'")
+    for n in range(20):
+        assert own(keys=[f"py:script:{n}"], args=["w"]).startswith(b"w1"), n
+    pipe = r.pipeline(transaction=False)
+    for n in range(20):
+        own(keys=[f"py:script:{n}"], args=[n], client=pipe)
+    assert [reply.split(b"1", 1)[0] for reply in pipe.execute()][0] == b"0"
+
+
+def many_keys_over_all_slots(r):
+    values = {f"py:many:{n}": str(n).encode() for n in range(300)}
+    assert r.mset(values) is True
+    assert r.mget(list(values)) == list(values.values())
+    assert r.exists(*values, "py:nothing") == 300 and r.touch(*values) == 300
+    assert sorted(r.keys("py:many:*")) == sorted(key.encode() for key in values)
+    assert r.delete(*list(values)[:150]) == 150 and r.unlink(*values) == 150
+
+
+def a_pool_of_100(r):
+    """All of its connections in use at the same time, by as many threads."""
+    pool = redis.ConnectionPool(**SETTINGS, max_connections=100)
+    together = threading.Barrier(100)
+    names = []
+
+    def work(n):
+        with redis.Redis(connection_pool=pool, single_connection_client=True) as own:
+            together.wait(20)
+            own.set(f"py:pool:{n}", n)
+            names.append((n, int(own.get(f"py:pool:{n}")), own.client_id()))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(names) == 100 and all(n == got for n, got, _ in names), len(names)
+    assert len({number for _, _, number in names}) == 100
+    pool.disconnect()
+
+
+def scan_iterators(r):
+    keys = {f"py:scan:{n}" for n in range(300)}
+    r.mset(dict.fromkeys(keys, "v"))
+    try:
+        found = {key.decode() for key in r.scan_iter("py:scan:*", count=50)}
+    except redis.ResponseError as error:
+        assert "unknown command" in str(error)  # not served yet
+    else:
+        assert found == keys
+    r.delete(*keys)
+
+
 def plain_pipelines(r):
     pipe = r.pipeline(transaction=False)
     for n in range(3000):
@@ -141,7 +199,7 @@ def refusals_are_errors(r):
         fails(lambda: r.execute_command(*words), "unknown command")
         assert r.echo("alive") == b"alive", words
     fails(lambda: r.blpop("a", timeout=1), "unknown command")
-    fails(lambda: r.mget("a", "b"), "hash to the same slot")
+    fails(lambda: r.rename("a", "b"), "hash to the same slot")
     fails(lambda: r.execute_command("GET"), "wrong number of arguments")
 
 

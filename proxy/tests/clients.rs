@@ -55,7 +55,7 @@ fn hold(mut interpreter: Command, script: &Path, claims: usize) -> Result<()> {
 fn redis_py_works() -> Result<()> {
     for version in ["redis-7", "redis-8"] {
         if let Some(python) = or_skip(&format!("{version} of Python"), python(version))? {
-            hold(python, &scripts().join("python/redis_py.py"), 11)?;
+            hold(python, &scripts().join("python/redis_py.py"), 14)?;
         }
     }
     Ok(())
@@ -63,12 +63,12 @@ fn redis_py_works() -> Result<()> {
 
 #[test]
 fn ioredis_works() -> Result<()> {
-    node_script("ioredis", 7)
+    node_script("ioredis", 10)
 }
 
 #[test]
 fn node_redis_works() -> Result<()> {
-    node_script("node_redis", 16)
+    node_script("node_redis", 22)
 }
 
 fn node_script(name: &str, claims: usize) -> Result<()> {
@@ -262,6 +262,19 @@ fn redis_rs_works() -> Result<()> {
     let echoed: (String, i64) =
         cmd("EVAL").arg(script).arg(1).arg(key("k")).arg(7).query(&mut client)?;
     assert_eq!(echoed, (key("k"), 7));
+
+    // EVALSHA first; on NOSCRIPT, SCRIPT LOAD and EVALSHA again.
+    let own = redis::Script::new("return ARGV[1] .. 'x'");
+    for n in 0..20 {
+        let reply: String = own.key(key(&n.to_string())).arg(n).invoke(&mut client)?;
+        assert_eq!(reply, format!("{n}x"));
+    }
+    let pairs: Vec<(String, u32)> = (0..300).map(|n| (key(&format!("many:{n}")), n)).collect();
+    cmd("MSET").arg(&pairs).exec(&mut client)?;
+    let names: Vec<&String> = pairs.iter().map(|(name, _)| name).collect();
+    let values: Vec<u32> = cmd("MGET").arg(&names).query(&mut client)?;
+    assert_eq!(values, (0..300).collect::<Vec<_>>());
+    assert_eq!(cmd("DEL").arg(&names).query::<u32>(&mut client)?, 300);
 
     let mut pipe = redis::pipe();
     for n in 0..2000 {
