@@ -34,6 +34,8 @@ pub enum Load {
     SetOneSlot,
     /// The keys that a client would send at a time in GETs, each in a slot of its own, in one MGET.
     Mget,
+    /// EVALs of one script of 1 KiB, with one of the same keys each.
+    Eval,
 }
 
 const VALUE: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -87,7 +89,7 @@ impl Heart {
             pipeline,
             reply: match load {
                 Load::Get => b"$32\r\n0123456789abcdef0123456789abcdef\r\n",
-                Load::Set | Load::SetOneSlot => b"+OK\r\n",
+                Load::Set | Load::SetOneSlot | Load::Eval => b"+OK\r\n",
                 Load::Mget => b"*1\r\n$32\r\n0123456789abcdef0123456789abcdef\r\n",
             },
             received: 0,
@@ -190,6 +192,10 @@ fn requests(load: Load, client: usize, pipeline: usize) -> Vec<u8> {
     for key in keys.take(pipeline) {
         match load {
             Load::Get => write::command(&mut requests, &[b"GET", key.as_bytes()]),
+            Load::Eval => {
+                let words: [&[u8]; 4] = [b"EVAL", &[b'x'; 1024], b"1", key.as_bytes()];
+                write::command(&mut requests, &words);
+            }
             _ => write::command(&mut requests, &[b"SET", key.as_bytes(), VALUE]),
         }
     }
@@ -217,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_request_of_a_round_is_answered_also_where_one_waits_for_another() {
-        for load in [Load::Get, Load::Set, Load::SetOneSlot, Load::Mget] {
+        for load in [Load::Get, Load::Set, Load::SetOneSlot, Load::Mget, Load::Eval] {
             for strict in [false, true] {
                 let mut heart = Heart::new(load, 16, strict);
                 assert_eq!([heart.round(), heart.round()], [CLIENTS * 16; 2], "{load:?} {strict}");

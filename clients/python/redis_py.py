@@ -22,6 +22,7 @@ def main():
         names_and_values_of_any_bytes,
         large_values,
         scripts,
+        registered_scripts_and_locks,
         plain_pipelines,
         many_keys_over_all_slots,
         a_pool_of_100,
@@ -160,6 +161,19 @@ def scan_iterators(r):
     else:
         assert found == keys
     r.delete(*keys)
+
+
+def registered_scripts_and_locks(r):
+    add = r.register_script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+    keys = [f"py:registered:{n}" for n in range(20)]
+    for key in keys:
+        r.delete(key)
+    assert [add(keys=[key], args=[7]) for key in keys] == [7] * 20
+    lock = r.lock("py:lock", timeout=60)
+    assert lock.acquire(blocking=False) and not r.lock("py:lock").acquire(blocking=False)
+    assert lock.extend(60)
+    lock.release()
+    assert r.get("py:lock") is None
 
 
 def plain_pipelines(r):

@@ -13,6 +13,7 @@ pub mod command;
 // what the cluster looks like, and what happened to it
 pub mod topology;
 pub mod events;
+pub mod scripts;
 // where a command goes, what its answers mean: pure functions
 pub mod routing;
 // the heart: state, but no I/O and no clock

@@ -55,7 +55,7 @@ fn hold(mut interpreter: Command, script: &Path, claims: usize) -> Result<()> {
 fn redis_py_works() -> Result<()> {
     for version in ["redis-7", "redis-8"] {
         if let Some(python) = or_skip(&format!("{version} of Python"), python(version))? {
-            hold(python, &scripts().join("python/redis_py.py"), 14)?;
+            hold(python, &scripts().join("python/redis_py.py"), 15)?;
         }
     }
     Ok(())
@@ -294,6 +294,20 @@ fn redis_rs_works() -> Result<()> {
 /// One connection, many requests at the same time. `pipe().atomic()` is left out in both tests: when
 /// MULTI itself is refused, by whatever server, redis-rs 1.8.1 counts below zero, which is a panic
 /// where overflows are checked.
+#[test]
+fn scripts_of_redis_rs_run_on_every_node() -> Result<()> {
+    let stage = stage()?;
+    let client = redis::Client::open(format!("redis://{}/", stage.proxy.addr()))?;
+    let mut connection = client.get_connection()?;
+    let script = redis::Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    for shard in 0..3 {
+        let key = stage.cluster.shard(shard).key("rs:script")?;
+        let sum: i64 = script.key(&key).arg(7).invoke(&mut connection)?;
+        assert_eq!(sum, 7);
+    }
+    Ok(())
+}
+
 #[test]
 fn the_multiplexed_connection_of_redis_rs_works() -> Result<()> {
     let stage = stage()?;

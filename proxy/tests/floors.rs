@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use source::{Kind, Token, matches, roots, tokens, without_tests};
 
 /// The parts from the ground up. A part may use itself and what stands before it.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 17] = [
     "slot",
     "time",
     "resp",
@@ -18,6 +18,7 @@ const PARTS: [&str; 16] = [
     "command",
     "topology",
     "events",
+    "scripts",
     "routing",
     "node",
     "session",

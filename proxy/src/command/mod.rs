@@ -29,6 +29,7 @@ mod lookup;
 mod policy;
 mod refusal;
 mod row;
+mod script;
 mod table;
 
 pub use allowed::Allowed;
@@ -40,4 +41,5 @@ pub use lookup::resolve;
 pub use policy::{RequestPolicy, ResponsePolicy};
 pub use refusal::Refusal;
 pub use row::{CommandId, Row, Since, Version};
+pub use script::{Script, names_script, script};
 pub use table::{row, rows};

@@ -134,6 +134,11 @@ declare_options! {
         /// Most bytes of requests that wait for a shard to come back. Above it the newest is
         /// refused.
         park_max_bytes: usize = "256MiB", Size(0..=1024 * GIB);
+
+        /// Most bytes of scripts that are remembered from EVAL and SCRIPT LOAD, those that were not
+        /// used for the longest time going first: a node that does not know the script of an
+        /// EVALSHA gets it from there. Scripts above 256 KiB are not remembered. 0: none are.
+        script_cache_max: usize = "16MiB", Size(0..=16 * GIB);
     }
 
     "Large values" {

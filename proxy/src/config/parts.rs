@@ -12,6 +12,7 @@ use super::{Config, HostPort, Secret};
 use crate::command::{Allowed, RetryUnknown};
 use crate::discovery::{self, Credentials, CredentialsSource, Password};
 use crate::resp::request::Limits;
+use crate::scripts::Scripts;
 use crate::session::Address;
 use crate::topology::{AddressMap, Endpoint};
 use crate::{server, worker};
@@ -91,6 +92,7 @@ fn worker_settings(config: &Config) -> worker::Settings {
         dedicated_max: share(config.node_connections_max.saturating_sub(1)).saturating_sub(1),
         node_idle_timeout: config.node_idle_timeout,
         allowed: Allowed::new(config.allow_commands.iter().map(String::as_str)),
+        scripts: Arc::new(Scripts::new(config.script_cache_max)),
         announce: announced(config),
         ..worker::Settings::default()
     }

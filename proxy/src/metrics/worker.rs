@@ -130,6 +130,8 @@ cells! {
             replays_masterdown (reason = "masterdown"),
             replays_readonly (reason = "readonly"),
             replays_noauth (reason = "noauth"),
+            /// It did not have the script, which was loaded there first.
+            replays_noscript (reason = "noscript"),
             /// It may have been executed, and only reads.
             replays_read_replayed (reason = "read_replayed"),
             /// It may have been executed, and `retry-unknown` says to send it all the same.

@@ -48,6 +48,8 @@ pub struct Ticket {
     pub previous: u16,
     /// Redirects followed since it last waited.
     pub hops: u8,
+    /// How often it was sent again because the script that it names had to be loaded.
+    pub loads: u8,
     /// It may be sent again after a lost reply: it only reads, or the operator wants it.
     pub replayable: bool,
     /// It changes nothing (class R), executed or not.
@@ -88,6 +90,7 @@ impl Ticket {
             pinned: u16::MAX,
             previous: u16::MAX,
             hops: 0,
+            loads: 0,
             replayable: false,
             reads_only: false,
             in_doubt: false,

@@ -37,6 +37,8 @@ pub enum Rejection<'a> {
     ReadOnly,
     /// The node does not know who we are (any more).
     NoAuth,
+    /// The node did not have the script that is asked for. No text says so by itself.
+    NoScript,
 }
 
 /// What an error reply says about the request. `text` is the reply without the leading `-` and

@@ -78,6 +78,7 @@ fn after_rejection(rejection: &Rejection<'_>, situation: Situation) -> Verdict {
             }
         }
         Rejection::TryAgain | Rejection::SlotNotServed => Verdict::Park(Place::Slot),
+        Rejection::NoScript => Verdict::Resend,
         Rejection::ClusterDown
         | Rejection::Loading
         | Rejection::MasterDown

@@ -12,36 +12,66 @@
 use super::Worker;
 use super::pool::Gate;
 use super::rejections::text;
+use super::scripts::is_about_script;
 use crate::command::{key_positions, resolve};
 use crate::metrics::Outcome;
 use crate::node::{Expected, Ticket, Trial};
-use crate::resp::Args;
-use crate::resp::request::{Frame, Scanner};
-use crate::routing::{Question, agrees, outcome_of_error, question};
+use crate::resp::request::{Frame, Limits, Scanner};
+use crate::resp::{Args, Span};
+use crate::routing::{Outcome as Fate, Question, Rejection, agrees, outcome_of_error, question};
+use crate::scripts::Sha;
 
 /// An error about which its node was asked. There are at most as many as requests under way.
 #[derive(Debug)]
 pub(super) struct Doubt {
     /// The serial number of the connection that the question is on.
     pub(super) connection: u64,
-    pool: u16,
-    ticket: Ticket,
-    frame: Vec<u8>,
-    question: Question,
-    /// The request has more than one key.
-    several: bool,
-    reply: Vec<u8>,
+    pub(super) pool: u16,
+    pub(super) ticket: Ticket,
+    pub(super) frame: Vec<u8>,
+    pub(super) asks: Asks,
+    pub(super) reply: Vec<u8>,
+}
+
+/// What the node was asked.
+#[derive(Debug)]
+pub(super) enum Asks {
+    /// Whether it refuses for the same reason.
+    State {
+        question: Question,
+        /// The request has more than one key.
+        several: bool,
+    },
+    /// Whether it has the script.
+    Script {
+        sha: Sha,
+        /// The script is loaded behind the question.
+        leads: bool,
+    },
+}
+
+impl Asks {
+    /// Whether this script is loaded behind the question.
+    pub(super) fn loads_script(&self, wanted: &Sha) -> bool {
+        matches!(self, Asks::Script { sha, leads: true } if sha == wanted)
+    }
 }
 
 /// Whether the node has to be asked about this error.
 #[cold]
 pub(super) fn is_doubtful(ticket: &Ticket, reply: &[u8]) -> bool {
-    ticket.forgeable && !ticket.reads_only && question(text(reply), ticket.slot).is_some()
+    let said = text(reply);
+    ticket.forgeable
+        && (is_about_script(ticket, said)
+            || (!ticket.reads_only && question(said, ticket.slot).is_some()))
 }
 
 impl Worker {
     /// A doubtful error was read from this connection, for the request at its head.
     pub(super) fn ask_back(&mut self, index: u32, reply: &[u8]) {
+        if text(reply).starts_with(b"NOSCRIPT ") {
+            return self.ask_for_script(index, reply);
+        }
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let frame = connection.head_frame().to_vec();
         let Some(Expected::Request(mut ticket)) = connection.pop() else { return };
@@ -53,10 +83,9 @@ impl Worker {
             Question::Ping => connection.push_own(&[b"PING"], ask),
             Question::ClusterInfo => connection.push_own(&[b"CLUSTER", b"INFO"], ask),
             Question::Exists => {
-                let mut spans = Vec::new();
-                let limits = &self.settings.limits;
+                let spans = spans_of(&self.settings.limits, &frame);
                 let mut words: Vec<&[u8]> = vec![b"EXISTS"];
-                if let Frame::Request { .. } = Scanner::default().scan(&frame, limits, &mut spans) {
+                if !spans.is_empty() {
                     let args = Args::new(&frame, &spans);
                     if let Ok(row) = resolve(&args) {
                         key_positions(row, &args, |at| words.extend(args.get(at)));
@@ -70,7 +99,8 @@ impl Worker {
         let (pool, connection) = (connection.pool, connection.serial);
         self.divert(&mut ticket);
         let reply = reply.to_vec();
-        self.doubts.push(Doubt { connection, pool, ticket, frame, question, several, reply });
+        let asks = Asks::State { question, several };
+        self.doubts.push(Doubt { connection, pool, ticket, frame, asks, reply });
         self.touch(index);
     }
 
@@ -81,10 +111,16 @@ impl Worker {
         match self.doubts.iter().position(|doubt| doubt.ticket.arrival == about) {
             None => self.cells.stale_replies_dropped.add(1),
             Some(at) => {
+                let Some(agreed) = self.is_agreed(index, at, answer) else { return };
                 let doubt = self.doubts.swap_remove(at);
-                let (said, slot) = (text(&doubt.reply), doubt.ticket.slot);
-                if agrees(doubt.question, said, answer, slot, doubt.several) {
-                    let fate = outcome_of_error(said, slot, false, false);
+                let said = text(&doubt.reply);
+                if agreed {
+                    let fate = match doubt.asks {
+                        Asks::State { .. } => {
+                            outcome_of_error(said, doubt.ticket.slot, false, false)
+                        }
+                        Asks::Script { .. } => Fate::Rejected(Rejection::NoScript),
+                    };
                     self.after_error(doubt.pool, doubt.ticket, doubt.frame, &doubt.reply, &fate);
                 } else {
                     self.error_reply(doubt.pool, doubt.ticket, doubt.frame, &doubt.reply);
@@ -92,6 +128,18 @@ impl Worker {
             }
         }
         self.after_extra(index);
+    }
+
+    /// Whether the answer says that the request was not executed; `None` if it is still open.
+    fn is_agreed(&mut self, index: u32, at: usize, answer: &[u8]) -> Option<bool> {
+        let doubt = self.doubts.get(at)?;
+        match doubt.asks {
+            Asks::State { question, several } => {
+                let slot = doubt.ticket.slot;
+                Some(agrees(question, text(&doubt.reply), answer, slot, several))
+            }
+            Asks::Script { .. } => self.was_missing(index, at, answer),
+        }
     }
 
     /// These are not waited for any more: the errors stand as they were read.
@@ -119,5 +167,14 @@ impl Worker {
     pub(super) fn end_overdue_doubts(&mut self) {
         let (now, deadline) = (self.now, self.settings.mask_deadline);
         self.end_doubts(|doubt| doubt.ticket.received + deadline <= now);
+    }
+}
+
+/// Where the arguments of a whole request lie; nothing if it is none.
+pub(super) fn spans_of(limits: &Limits, frame: &[u8]) -> Vec<Span> {
+    let mut spans = Vec::new();
+    match Scanner::default().scan(frame, limits, &mut spans) {
+        Frame::Request { .. } => spans,
+        _ => Vec::new(),
     }
 }

@@ -166,6 +166,7 @@ impl Worker {
         let shards = self.shards();
         let slots: Vec<Option<Slot>> = shards.iter().map(|&(slot, _)| Some(slot)).collect();
         let how = How::Shards { frame: args.frame().to_vec() };
+        self.seen_scripts.note(&self.settings.scripts, row, args);
         let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &slots) else {
             return Step::Later;
         };

@@ -36,6 +36,7 @@ mod random_key;
 mod rejections;
 mod requests;
 mod scan;
+mod scripts;
 mod settings;
 mod settle;
 mod topology;
@@ -70,6 +71,7 @@ use pause::Pause;
 use pool::Pool;
 use questions::Asked;
 use requests::LargeReads;
+use scripts::SeenScripts;
 use settle::Clients;
 
 /// "No pool" in a table of pool indices.
@@ -122,6 +124,7 @@ pub struct Worker {
     held_bytes: usize,
     diary: Diary,
     large_reads: LargeReads,
+    seen_scripts: SeenScripts,
     asked: Asked,
     pause: Option<Pause>,
     outbox: Outbox,
@@ -162,6 +165,7 @@ impl Worker {
             held_bytes: 0,
             diary: Diary::default(),
             large_reads: LargeReads::default(),
+            seen_scripts: SeenScripts::default(),
             asked: Asked::default(),
             pause: None,
             outbox: Outbox::default(),

@@ -160,7 +160,7 @@ impl Worker {
 
     /// A reply that is an error, the answer to a request that tried the way for others, or one
     /// after a loss.
-    fn odd_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+    pub(super) fn odd_reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let pool = connection.pool;
         let frame = connection.head_frame().to_vec();

@@ -184,6 +184,7 @@ impl Worker {
                 cells.redirects_readonly.add(1);
                 self.outbox.wish(WishReason::NotServing);
             }
+            Rejection::NoScript => {}
             Rejection::NoAuth => {
                 // The handshake is repeated on a new connection; this one only finishes.
                 self.retire_shared(pool);
@@ -209,6 +210,7 @@ impl Worker {
             Fate::Rejected(Rejection::MasterDown) => &cells.replays_masterdown,
             Fate::Rejected(Rejection::ReadOnly) => &cells.replays_readonly,
             Fate::Rejected(Rejection::NoAuth) => &cells.replays_noauth,
+            Fate::Rejected(Rejection::NoScript) => &cells.replays_noscript,
             _ => return,
         };
         counter.add(1);

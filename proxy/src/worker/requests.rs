@@ -138,6 +138,9 @@ impl Worker {
             flow.writes.push(slot);
             strict = true;
         }
+        if row.may_forge_errors() {
+            self.seen_scripts.note(&self.settings.scripts, row, args);
+        }
         let client = ClientKey { index, generation: session.generation };
         let muted = session.take_mute();
         let Some(flow) = &mut session.flow else { return Step::Taken };

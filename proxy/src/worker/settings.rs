@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::command::{Allowed, RetryUnknown};
 use crate::resp::request::Limits;
+use crate::scripts::Scripts;
 use crate::session::Address;
 
 /// Bounds and times of one worker.
@@ -55,6 +56,8 @@ pub struct Settings {
     pub dedicated_max: usize,
     /// Commands that are passed on although policy refuses them.
     pub allowed: Allowed,
+    /// Bodies of scripts, of all workers.
+    pub scripts: Arc<Scripts>,
     /// Where cluster clients find slotway; empty: where the client is.
     pub announce: Arc<[Address]>,
     /// An extra connection that was idle for so long is closed.
@@ -84,6 +87,7 @@ impl Default for Settings {
             circuit_wait: Duration::from_secs(1),
             dedicated_max: 15,
             allowed: Allowed::default(),
+            scripts: Arc::new(Scripts::new(16 * 1024 * 1024)),
             announce: Arc::default(),
             node_idle_timeout: Duration::from_secs(60),
         }

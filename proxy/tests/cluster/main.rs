@@ -17,6 +17,7 @@ mod load;
 mod migration;
 mod order;
 mod others;
+mod scripts;
 mod stage;
 mod startup;
 mod wire;

@@ -19,6 +19,7 @@ mod redirects;
 mod retry;
 mod routing;
 mod scan;
+mod scripts;
 mod stories;
 mod waited_for;
 mod waiting;
