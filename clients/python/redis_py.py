@@ -108,8 +108,6 @@ def scripts(r):
     assert r.eval(text, 1, "py:script", "v") == [b"v", 7]
     fails(lambda: r.evalsha("0" * 40, 1, "py:script"), "", redis.exceptions.NoScriptError)
     fails(lambda: r.eval("return redis.error_reply('MINE own words')", 1, "py:script"), "MINE")
-
-
     # EVALSHA first; on NOSCRIPT, SCRIPT LOAD and EVALSHA again.
     own = r.register_script(f"return ARGV[1] .. '{time.time()}'")
     for n in range(20):

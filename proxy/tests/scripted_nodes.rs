@@ -3,6 +3,8 @@
 
 #[path = "scripted_nodes/circles.rs"]
 mod circles;
+#[path = "scripted_nodes/commands.rs"]
+mod commands;
 #[path = "scripted_nodes/cuts.rs"]
 mod cuts;
 #[path = "scripted_nodes/doors.rs"]

@@ -8,6 +8,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use super::row::Row;
+use super::specs::{self, KeySpec};
 use crate::resp::Args;
 use crate::slot::Slot;
 
@@ -52,6 +53,10 @@ pub enum Keys {
     Migrate,
     /// STRALGO of Redis 6.2: the two after KEYS.
     Stralgo,
+    /// Of a learned command, as its server tells.
+    Specs(&'static [KeySpec]),
+    /// Of a learned command: only a node knows, by each request. None that are known here.
+    Asked,
 }
 
 /// In which slots the keys of a request are.
@@ -63,6 +68,8 @@ pub enum KeysInSlots {
     One(Slot),
     /// They are in more than one.
     Several,
+    /// Only a node knows ([`Keys::Asked`]).
+    Asked,
 }
 
 /// Calls `each` with the index of every argument that is routed by, in the order of the key
@@ -90,6 +97,9 @@ pub fn slot(row: &Row, args: &Args<'_>) -> KeysInSlots {
 }
 
 fn slot_of_many(keys: Keys, args: &Args<'_>) -> KeysInSlots {
+    if keys == Keys::Asked {
+        return KeysInSlots::Asked;
+    }
     let mut found = None;
     let end = visit(keys, args, |index| {
         let Some(key) = args.get(index) else { return Continue(()) };
@@ -111,7 +121,8 @@ fn visit<B>(
 ) -> ControlFlow<B> {
     let len = args.len();
     match keys {
-        Keys::None => Continue(()),
+        Keys::None | Keys::Asked => Continue(()),
+        Keys::Specs(specs) => specs::visit(specs, args, each),
         Keys::One(index) if usize::from(index) < len => each(index.into()),
         Keys::One(_) => Continue(()),
         Keys::Range { first, last, step } => {

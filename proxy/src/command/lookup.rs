@@ -1,5 +1,6 @@
 //! From a request's first words to its row.
 
+use super::learned;
 use super::refusal::Refusal;
 use super::row::Row;
 use super::table::{self, ROWS};
@@ -15,19 +16,20 @@ use crate::resp::Args;
 /// What a server says of a command that it does not know, or of too few or too many arguments.
 #[inline(always)]
 pub fn resolve(args: &Args<'_>) -> Result<&'static Row, Refusal> {
-    let Some(row) = find(args.name()) else { return Err(Refusal::Unknown) };
+    let Some(row) = find(args.name()) else { return learned::resolve(args) };
     let row = if row.is_family() { member(row, args)? } else { row };
     if row.takes(args.len()) { Ok(row) } else { Err(Refusal::WrongArity(row)) }
 }
 
 /// The row of the subcommand that follows, or the family's own if none does.
 #[inline(never)]
-fn member(family: &'static Row, args: &Args<'_>) -> Result<&'static Row, Refusal> {
+pub(super) fn member(family: &'static Row, args: &Args<'_>) -> Result<&'static Row, Refusal> {
     let Some(word) = args.get(1) else { return Ok(family) };
     let start = family.name.len() + 1;
     let mut members = family.subcommands().iter();
     members
         .find(|row| row.name.as_bytes()[start..].eq_ignore_ascii_case(word))
+        .or_else(|| learned::member(family, word))
         .ok_or(Refusal::UnknownSubcommand(family))
 }
 

@@ -17,7 +17,7 @@
 //!
 //! `tests/command_live` keeps it true: it compares each row and the keys it finds with the
 //! server at hand (`SLOTWAY_TEST_SERVER`, or the `redis-server` on PATH). What a newer server
-//! adds fails that test by name. The review of the classes, form by form with its reasons, is
+//! adds fails that test by name, and is [learned](learn) meanwhile, as modules' commands are. The review of the classes, form by form with its reasons, is
 //! `tests/class_review`.
 
 mod allowed;
@@ -25,11 +25,13 @@ mod class;
 mod flags;
 mod handling;
 mod keys;
+mod learned;
 mod lookup;
 mod policy;
 mod refusal;
 mod row;
 mod script;
+mod specs;
 mod table;
 
 pub use allowed::Allowed;
@@ -37,9 +39,11 @@ pub use class::{Class, RetryUnknown, blocks, class, repeatable};
 pub use flags::Flags;
 pub use handling::{Handling, Local, Reason, handling};
 pub use keys::{Keys, KeysInSlots, key_positions, slot};
+pub use learned::{ROWS_MAX, Told, learn, learned, row_of};
 pub use lookup::resolve;
 pub use policy::{RequestPolicy, ResponsePolicy};
 pub use refusal::Refusal;
 pub use row::{CommandId, Row, Since, Version};
 pub use script::{Script, names_script, script};
+pub use specs::{Begin, Find, KeySpec};
 pub use table::{row, rows};

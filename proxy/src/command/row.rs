@@ -40,7 +40,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Its subcommands; none if it is no family.
+    /// Its subcommands in the table; none if it is no family.
     pub fn subcommands(&self) -> &'static [Row] {
         table::slice(self.members)
     }
@@ -66,15 +66,16 @@ impl Row {
     }
 }
 
-/// Which row of the table a command has: dense, so that it indexes arrays of counters.
+/// Which row of the table a command has: dense, so that it indexes arrays of counters. Those of
+/// [learned](super::learn) commands follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub(super) u16);
 
 impl CommandId {
-    /// How many rows there are.
+    /// How many rows the table has.
     pub const COUNT: usize = table::COUNT;
 
-    /// From 0 to [`CommandId::COUNT`] − 1.
+    /// From 0 to [`CommandId::COUNT`] − 1; of a learned command above.
     #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)

@@ -55,7 +55,7 @@ pub(super) struct Connection {
 }
 
 /// All that is asked, in one write.
-const QUESTIONS: [&[&str]; 9] = [
+const QUESTIONS: [&[&str]; 10] = [
     &["CLUSTER", "MYID"],
     &["CLUSTER", "INFO"],
     &["CLUSTER", "NODES"],
@@ -65,6 +65,7 @@ const QUESTIONS: [&[&str]; 9] = [
     &["CONFIG", "GET", NODE_TIMEOUT],
     &["CONFIG", "GET", BULK_LENGTH],
     &["CONFIG", "GET", DATABASES],
+    &["COMMAND", "COUNT"],
 ];
 const NODE_TIMEOUT: &str = "cluster-node-timeout";
 const BULK_LENGTH: &str = "proto-max-bulk-len";
@@ -107,6 +108,18 @@ impl Connection {
         }
     }
 
+    /// Asks what commands it has.
+    pub(super) async fn commands(&mut self, patience: Duration) -> Result<Frame, AskError> {
+        let question = [vec![b"COMMAND".as_slice()]];
+        let answers = timeout(patience, self.call(&question)).await;
+        let answers = answers.map_err(|_| AskError::Silent(patience))??;
+        match answers.into_iter().next() {
+            Some(Frame::Error(text)) => Err(AskError::Refused(text.to_string())),
+            Some(answer) => Ok(answer),
+            None => Err(AskError::Closed),
+        }
+    }
+
     async fn greet(&mut self, settings: &Settings) -> Result<(), AskError> {
         if let Some(credentials) = settings.credentials.get() {
             let user = credentials.user.as_deref().map(str::as_bytes);
@@ -131,11 +144,21 @@ impl Connection {
             self.refused[question] = is_refused_for_good(&answer);
             answers[question] = Some(answer);
         }
-        let [my_id, info, nodes, slots, shards, server, node_timeout, bulk_length, databases] =
-            answers;
+        let [
+            my_id,
+            info,
+            nodes,
+            slots,
+            shards,
+            server,
+            node_timeout,
+            bulk_length,
+            databases,
+            commands,
+        ] = answers;
         let answers = Answers { my_id, info, slots, shards, nodes };
         let view = View::read(&self.asked, seed, &answers)?;
-        Ok(Told { view, facts: facts(server, node_timeout, bulk_length, databases) })
+        Ok(Told { view, facts: facts(server, node_timeout, bulk_length, databases, commands) })
     }
 
     /// Sends commands in one write and reads as many replies.
@@ -218,6 +241,7 @@ fn facts(
     node_timeout: Option<Frame>,
     bulk_length: Option<Frame>,
     databases: Option<Frame>,
+    commands: Option<Frame>,
 ) -> NodeFacts {
     let version: Option<ServerVersion> = server.as_ref().and_then(server_version);
     let number = |answer: Option<Frame>, name| -> Option<u64> {
@@ -231,6 +255,10 @@ fn facts(
         node_timeout: number(node_timeout, NODE_TIMEOUT).map(Duration::from_millis),
         bulk_bytes_max: number(bulk_length, BULK_LENGTH),
         databases: number(databases, DATABASES).or(databases_unasked),
+        commands: commands.and_then(|count| match count {
+            Frame::Integer(count) => u64::try_from(count).ok(),
+            _ => None,
+        }),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::commands::Kind;
 use crate::topology::{NodeId, ServerVersion, Topology};
 
 /// What is known of the cluster's servers as a whole. Unknown until a node was asked, and where
@@ -32,6 +33,8 @@ pub(super) struct NodeFacts {
     pub(super) node_timeout: Option<Duration>,
     pub(super) bulk_bytes_max: Option<u64>,
     pub(super) databases: Option<u64>,
+    /// How many commands it has.
+    pub(super) commands: Option<u64>,
 }
 
 /// What the nodes told, each for itself.
@@ -50,6 +53,14 @@ impl KnownFacts {
     /// Forgets nodes that have left, so that this never outgrows the map.
     pub(super) fn retain(&mut self, topology: &Topology) {
         self.0.retain(|id, _| topology.node_by_id(id).is_some());
+    }
+
+    /// Of each node that has told it: its version and how many commands it has.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&NodeId, Kind)> {
+        self.0.iter().filter_map(|(id, facts)| {
+            let ServerVersion { name, version, .. } = facts.version.as_ref()?;
+            Some((id, (format!("{name} {version}"), facts.commands?)))
+        })
     }
 
     pub(super) fn of_cluster(&self) -> ClusterFacts {
@@ -90,7 +101,10 @@ mod tests {
         for (digit, version, seconds, bulk_bytes_max, databases) in table {
             let id = NodeId::parse(digit.repeat(40).as_bytes()).unwrap();
             let node_timeout = seconds.map(Duration::from_secs);
-            known.learn(id, NodeFacts { version, node_timeout, bulk_bytes_max, databases });
+            known.learn(
+                id,
+                NodeFacts { version, node_timeout, bulk_bytes_max, databases, commands: None },
+            );
         }
         let facts = known.of_cluster();
         assert_eq!(facts.server_version, version("redis", "7.0.15", "7.0.15"));

@@ -7,6 +7,7 @@
 //! wait for a primary, its replicas are asked for their role in between, many times a second.
 
 mod ask;
+mod commands;
 mod connection;
 mod facts;
 mod gather;

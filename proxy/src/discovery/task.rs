@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Target;
+use super::commands::Commands;
 use super::facts::KnownFacts;
 use super::gather::{Asks, Finished, Gathered, Plan, gather};
 use super::handle::{Handle, Look};
@@ -95,6 +96,7 @@ struct Task {
     /// What nodes have told that were promoted while requests waited.
     promoted: mpsc::Receiver<Finished>,
     facts: KnownFacts,
+    commands: Commands,
     report: Report,
     pace: Pace,
 }
@@ -116,6 +118,7 @@ impl Task {
             handle,
             promoted,
             facts: KnownFacts::default(),
+            commands: Commands::default(),
             report: Report::default(),
         }
     }
@@ -249,6 +252,11 @@ impl Task {
         }
         self.facts.retain(&topology);
         self.handle.publish_facts(self.facts.of_cluster());
+        for (id, kind) in self.facts.kinds() {
+            if let Some(node) = topology.node_by_id(id) {
+                self.commands.ask(kind, &topology.node(node).endpoint, &self.settings);
+            }
+        }
         // A node that loads will be ready soon; one that is down may stay so for ever.
         let unsettled = topology.nodes().any(|(_, node)| match node.health {
             Health::Online => self.report.is_lost(&node.endpoint) || !self.facts.has(&node.id),

@@ -23,6 +23,8 @@ pub enum Plan {
     Scan(&'static Row),
     /// A primary that is chosen by how many keys the primaries have executes it.
     RandomKey(&'static Row),
+    /// Only a node can tell where its keys are.
+    AskKeys(&'static Row),
     /// Its keys are in several slots and it cannot be split.
     CrossSlot(&'static Row),
     /// It is answered with an error as a server words it: unknown, or wrongly used.
@@ -68,6 +70,7 @@ fn by_keys(row: &'static Row, args: &Args<'_>) -> Plan {
     match command::slot(row, args) {
         KeysInSlots::One(slot) => Plan::Slot(row, slot),
         KeysInSlots::None => Plan::AnyPrimary(row),
+        KeysInSlots::Asked => Plan::AskKeys(row),
         KeysInSlots::Several if row.request_policy == RequestPolicy::MultiShard => Plan::Split(row),
         KeysInSlots::Several => Plan::CrossSlot(row),
     }

@@ -6,7 +6,7 @@
 
 use super::Answer;
 use super::local::fail;
-use crate::command::{Allowed, Flags, Handling, Keys, Row, Version, rows};
+use crate::command::{Allowed, Begin, Find, Flags, Handling, Keys, Row, Version, learned, rows};
 use crate::resp::{Args, write};
 
 /// Which commands there are, for who asks.
@@ -25,20 +25,18 @@ pub struct Offer<'a> {
 impl Offer<'_> {
     /// The commands, each family with those of its subcommands that are offered.
     fn commands(self) -> impl Iterator<Item = &'static Row> {
-        rows().filter(move |row| !row.name.contains('|') && self.has(row))
+        all().filter(move |row| !row.name.contains('|') && self.has(row))
     }
 
     fn subcommands(self, row: &'static Row) -> impl Iterator<Item = &'static Row> {
-        row.subcommands().iter().filter(move |row| self.has(row))
+        members(row).filter(move |row| self.has(row))
     }
 
     fn has(self, row: &Row) -> bool {
         let is_there = row.since.includes(self.redis, self.valkey) || row.since.is_ours();
         is_there
             && match row.handling {
-                Handling::Refused(_) if row.is_family() => {
-                    row.subcommands().iter().any(|row| self.has(row))
-                }
+                Handling::Refused(_) if row.is_family() => members(row).any(|row| self.has(row)),
                 Handling::Refused(_) => self.allowed.contains(row),
                 _ => true,
             }
@@ -46,8 +44,22 @@ impl Offer<'_> {
 
     /// The command or subcommand (`config|get`) with this name, in any case.
     fn find(self, name: &[u8]) -> Option<&'static Row> {
-        rows().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name) && self.has(row))
+        all().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name) && self.has(row))
     }
+}
+
+/// The table, and what was learned.
+fn all() -> impl Iterator<Item = &'static Row> {
+    rows().chain(learned())
+}
+
+fn members(family: &Row) -> impl Iterator<Item = &'static Row> {
+    let is_member = |row: &&Row| {
+        let rest = row.name.strip_prefix(family.name);
+        family.is_family() && rest.is_some_and(|rest| rest.starts_with('|'))
+    };
+    let learned = learned().into_iter().filter(is_member).collect::<Vec<_>>();
+    family.subcommands().iter().chain(learned)
 }
 
 /// Answers COMMAND, COMMAND COUNT, COMMAND INFO and COMMAND LIST: appends one reply.
@@ -148,6 +160,7 @@ fn legacy(keys: Keys) -> [i64; 3] {
         Keys::Counted { destination: true, .. } | Keys::Sort | Keys::GeoStore => [1, 1, 1],
         Keys::Migrate => [3, 3, 1],
         Keys::None | Keys::Counted { .. } | Keys::Streams { .. } | Keys::Stralgo => [0, 0, 0],
+        Keys::Specs(_) | Keys::Asked => [0, 0, 0],
     }
 }
 
@@ -201,6 +214,8 @@ fn specs(row: &Row, resp3: bool, out: &mut Vec<u8>) {
     let one = |at: u8| (index(at), Find::Range { last: 0, step: 1, limit: 0 });
     match row.keys {
         Keys::None | Keys::Stralgo => {}
+        Keys::Specs(told) => specs.extend(told.iter().map(|spec| (spec.begin.clone(), spec.find))),
+        Keys::Asked => specs.push((Begin::Unknown, Find::Unknown)),
         Keys::One(at) => specs.push(one(at)),
         Keys::Range { first, last, step } => {
             let last = if last < 0 { last.into() } else { i64::from(last) - i64::from(first) };
@@ -209,10 +224,10 @@ fn specs(row: &Row, resp3: bool, out: &mut Vec<u8>) {
         Keys::Counted { count, first, step, destination } => {
             specs.extend(destination.then(|| one(1)));
             let first = i64::from(first) - i64::from(count);
-            specs.push((index(count), Find::Counted { first, step: step.into() }));
+            specs.push((index(count), Find::Counted { count: 0, first, step: step.into() }));
         }
         Keys::Streams { from } => {
-            let begin = Begin::Word("STREAMS", from.into());
+            let begin = Begin::Word("STREAMS".into(), from.into());
             specs.push((begin, Find::Range { last: -1, step: 1, limit: 2 }));
         }
         // Nobody but the server knows all of these.
@@ -226,18 +241,6 @@ fn specs(row: &Row, resp3: bool, out: &mut Vec<u8>) {
 }
 
 type Spec = (Begin, Find);
-
-enum Begin {
-    Index(i64),
-    Word(&'static str, i64),
-    Unknown,
-}
-
-enum Find {
-    Range { last: i64, step: i64, limit: i64 },
-    Counted { first: i64, step: i64 },
-    Unknown,
-}
 
 fn write_spec(row: &Row, (begin, find): &Spec, resp3: bool, out: &mut Vec<u8>) {
     write::map_header(out, resp3, 3);
@@ -265,12 +268,12 @@ fn write_spec(row: &Row, (begin, find): &Spec, resp3: bool, out: &mut Vec<u8>) {
         Find::Range { last, step, limit } => {
             part(out, resp3, "range", &[("lastkey", *last), ("keystep", *step), ("limit", *limit)]);
         }
-        Find::Counted { first, step } => {
+        Find::Counted { count, first, step } => {
             part(
                 out,
                 resp3,
                 "keynum",
-                &[("keynumidx", 0), ("firstkey", *first), ("keystep", *step)],
+                &[("keynumidx", *count), ("firstkey", *first), ("keystep", *step)],
             );
         }
         Find::Unknown => part(out, resp3, "unknown", &[]),

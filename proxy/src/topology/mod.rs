@@ -12,6 +12,7 @@
 //! describe the others as an IP, as a name or not at all, as its own configuration says.
 
 mod address_map;
+mod commands;
 mod diff;
 mod endpoint;
 mod info;
@@ -28,6 +29,7 @@ mod snapshot;
 mod view;
 
 pub use address_map::{AddressMap, AddressMapError};
+pub use commands::told_commands;
 pub use diff::Change;
 pub use endpoint::{Endpoint, EndpointError, NodeId, NodeIdError};
 pub use info::{ServerVersion, config_value, is_primary, server_version};

@@ -4,6 +4,7 @@
 
 mod conclusion;
 mod joined;
+mod keys;
 
 use super::random_key::Sizes;
 use super::requests::Step;
@@ -35,6 +36,8 @@ pub(super) enum How {
     Scan(Box<Scan>),
     /// The sizes of all shards, then a key of one of them.
     RandomKey(Sizes),
+    /// One part: the question where the keys of this request are.
+    Keys { frame: Vec<u8>, class: Class },
 }
 
 #[derive(Debug)]
@@ -326,7 +329,8 @@ impl Worker {
 
     /// All parts of a request are settled.
     pub(super) fn finish_gather(&mut self, index: u32) {
-        if self.ask_the_others(index)
+        if self.keys_told(index)
+            || self.ask_the_others(index)
             || self.scan_on(index)
             || self.pick_on(index)
             || self.begin_join(index)

@@ -106,6 +106,7 @@ impl Worker {
             Plan::Scan(row) => return self.scan(index, row, args),
             Plan::RandomKey(row) => return self.random_key(index, row, args),
             Plan::CrossSlot(row) => return self.refuse_cross_slot(index, row),
+            Plan::AskKeys(row) => return self.ask_keys(index, row, args),
             Plan::Refuse(refusal) => match allowed(&self.settings, &refusal, args) {
                 Some(Plan::Slot(row, slot)) => (row, Some(slot)),
                 Some(Plan::AnyPrimary(row)) => (row, None),

@@ -80,9 +80,10 @@ impl SeenScripts {
 fn mark_of(text: &[u8]) -> u64 {
     let room = text.len().saturating_sub(8);
     let words = (0..8).filter_map(|n| text[room * n / 7..].first_chunk::<8>());
-    words.fold(text.len() as u64, |mark, word| {
-        (mark ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
-    })
+    let mixed = words.zip(0..).fold(text.len() as u64, |mixed, (word, n)| {
+        mixed.wrapping_add(u64::from_le_bytes(*word).rotate_left(9 * n))
+    });
+    mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
 }
 
 /// Whether this error may say that the script of this request is not known where it came to.

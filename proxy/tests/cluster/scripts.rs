@@ -88,7 +88,7 @@ fn a_script_that_says_that_it_is_unknown_is_executed_once() -> Result<()> {
         for runs in [2, 3] {
             let got = client.ask(&["EVALSHA", &sha, "1", &key])?;
             ensure!(got.error() == Some(text), "{got:?}");
-            ensure!(client.ask(&["GET", &key])? == Reply::bulk(&runs.to_string()), "{text}");
+            ensure!(client.ask(&["GET", &key])? == Reply::bulk(runs.to_string()), "{text}");
             node.query::<()>(redis::cmd("SCRIPT").arg("FLUSH"))?;
         }
         wait_until("it to be loaded", DEADLINE, || {

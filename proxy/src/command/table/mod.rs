@@ -1,5 +1,6 @@
 //! The table itself, joined from its groups when this is compiled.
 
+use super::learned;
 use super::row::{CommandId, Row};
 
 mod arrays;
@@ -26,7 +27,7 @@ mod words;
 /// The row with this identity.
 #[inline]
 pub fn row(id: CommandId) -> &'static Row {
-    &ROWS[id.index()]
+    ROWS.get(id.index()).unwrap_or_else(|| learned::by_id(id))
 }
 
 /// All rows, in the order of their identities. Subcommands follow their family.
@@ -34,9 +35,9 @@ pub fn rows() -> impl ExactSizeIterator<Item = &'static Row> {
     ROWS.iter()
 }
 
-/// The rows from one place to another.
+/// The rows from one place to another; none beyond the table.
 pub(super) fn slice((start, end): (u16, u16)) -> &'static [Row] {
-    &ROWS[usize::from(start)..usize::from(end)]
+    ROWS.get(usize::from(start)..usize::from(end)).unwrap_or_default()
 }
 
 /// How many rows there are.

@@ -105,7 +105,7 @@ impl Gather {
         let what = match self.how {
             How::Slots { .. } => "slots",
             How::Shards { .. } => "shards",
-            How::Nodes | How::Scan(_) | How::RandomKey(_) => "nodes",
+            How::Nodes | How::Scan(_) | How::RandomKey(_) | How::Keys { .. } => "nodes",
         };
         let of_kind = |unknown: bool| {
             let concerned = move |part: &&Part| match part.outcome {

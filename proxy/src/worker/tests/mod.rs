@@ -9,6 +9,7 @@ mod gather;
 mod gather_random;
 mod health;
 mod hostile;
+mod learned;
 mod joined;
 mod large;
 mod model;
