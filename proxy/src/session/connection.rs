@@ -80,7 +80,7 @@ pub(super) fn tracking_info(resp3: bool, out: &mut Vec<u8>) {
 /// No client blocks yet, so that none is unblocked.
 pub(super) fn unblock(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
     if args.len() > 4 {
-        return fail(out, &wrong_count(args));
+        return fail(out, wrong_count(args));
     }
     let reason = args.get(3).map(<[u8]>::to_ascii_lowercase);
     if reason.is_some_and(|reason| !matches!(reason.as_slice(), b"timeout" | b"error")) {

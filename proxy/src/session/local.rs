@@ -105,9 +105,15 @@ pub fn answer(
     Answer::Served
 }
 
-pub(super) fn fail(out: &mut Vec<u8>, text: &str) -> Answer {
+pub(super) fn fail(out: &mut Vec<u8>, text: impl AsRef<[u8]>) -> Answer {
     write::error(out, text);
     Answer::Failed
+}
+
+/// A text with a word of the client's in it, byte for byte up to its first zero byte, as C prints it.
+fn quoting(before: &str, word: &[u8], after: &str) -> Vec<u8> {
+    let word = word.split(|&byte| byte == 0).next().unwrap_or_default();
+    [before.as_bytes(), word, after.as_bytes()].concat()
 }
 
 /// The answer of the cluster's own servers: most know database 0 alone.
@@ -184,14 +190,13 @@ fn set_info(args: &Args<'_>, session: &mut Session, out: &mut Vec<u8>) -> Answer
         b"LIB-NAME" => "LIB-NAME",
         b"LIB-VER" => "LIB-VER",
         _ => {
-            let option = String::from_utf8_lossy(option);
-            return fail(out, &format!("ERR Unrecognized option '{option}'"));
+            return fail(out, quoting("ERR Unrecognized option '", option, "'"));
         }
     };
     if !printable(value) {
         return fail(
             out,
-            &format!("ERR {name} cannot contain spaces, newlines or special characters."),
+            format!("ERR {name} cannot contain spaces, newlines or special characters."),
         );
     }
     let library = session.library.get_or_insert_default();
@@ -238,8 +243,7 @@ fn hello(
                 at += 2;
             }
             _ => {
-                let option = String::from_utf8_lossy(option);
-                return fail(out, &format!("ERR Syntax error in HELLO option '{option}'"));
+                return fail(out, quoting("ERR Syntax error in HELLO option '", option, "'"));
             }
         }
     }
