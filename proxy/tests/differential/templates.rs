@@ -18,7 +18,7 @@ pub(crate) const TEMPLATES: &[Family] = &[
         "~MGET <str>*", "~MGET <str>* <any>* <str>*", "~MSET (<str> <val>)*",
         "~MSET (<str> <val>)* (<str> <val>)*", "~DEL <any>*", "~UNLINK <any>* <any>*",
         "~EXISTS <any>* <any>*", "~TOUCH <any>*", "MGET <str>*", "MSET (<str> <val>)*", "DEL <any>*",
-        "DBSIZE", "DBSIZE", "KEYS <pattern>", "KEYS *", "RANDOMKEY", "MSET (<num> <int>)*",
+        "DBSIZE", "SCAN 0 [MATCH <pattern>] [COUNT 1000] [TYPE (string|list|nosuch)]", "KEYS <pattern>", "KEYS *", "RANDOMKEY", "MSET (<num> <int>)*",
         "FLUSHALL [ASYNC|SYNC]", "FLUSHDB [ASYNC|SYNC]",
     ]),
     ("any key", &[
