@@ -1,10 +1,19 @@
 //! Hash slots: which of the 16,384 parts of the key space a key belongs to.
 
 use std::fmt;
+use std::num::NonZeroU16;
 
-/// One of the cluster's 16,384 hash slots.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(u16);
+/// One of the cluster's 16,384 hash slots. Kept as one more than its number, so that "no slot"
+/// takes no room of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(NonZeroU16);
+
+/// Slot 0.
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot(NonZeroU16::MIN)
+    }
+}
 
 impl Slot {
     /// How many slots a cluster has.
@@ -12,38 +21,38 @@ impl Slot {
 
     /// The slot with this number, or `None` above 16,383.
     pub fn new(number: u16) -> Option<Slot> {
-        (usize::from(number) < Self::COUNT).then_some(Slot(number))
+        if usize::from(number) < Self::COUNT { NonZeroU16::new(number + 1).map(Slot) } else { None }
     }
 
     /// The slot of a key or of a shard channel, by its hash tag where it has one
     /// (Redis Cluster specification, "hash tags").
     #[inline(always)] // a call would cost as much as a part of the work
     pub fn of_key(key: &[u8]) -> Slot {
-        Slot(crc16(hash_tag(key)) & 0x3FFF)
+        Slot(NonZeroU16::MIN.saturating_add(crc16(hash_tag(key)) & 0x3FFF))
     }
 
     /// The slot's number, 0 to 16,383.
     #[inline]
     pub fn number(self) -> u16 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The slot's number as an index into a table of [`Slot::COUNT`] entries.
     #[inline]
     pub fn index(self) -> usize {
-        usize::from(self.0)
+        usize::from(self.number())
     }
 }
 
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.number().fmt(f)
     }
 }
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slot({})", self.0)
+        write!(f, "Slot({})", self.number())
     }
 }
 

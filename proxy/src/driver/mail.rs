@@ -39,6 +39,8 @@ pub enum Mail {
         mask_deadline: Duration,
         /// The largest argument of a request, in bytes.
         bulk_bytes_max: u32,
+        /// Scripts travel on connections of their own.
+        scripts_apart: bool,
     },
     /// A question to all workers.
     Question(Arc<Inquiry>),

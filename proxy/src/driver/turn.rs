@@ -338,7 +338,8 @@ impl Driver {
                 self.worker.connect_to_primaries(now);
             }
             Mail::Looks(looks) => self.worker.views_given(&looks, now),
-            Mail::Limits { mask_deadline, bulk_bytes_max } => {
+            Mail::Limits { mask_deadline, bulk_bytes_max, scripts_apart } => {
+                self.worker.set_scripts_apart(scripts_apart);
                 self.worker.set_mask_deadline(mask_deadline);
                 self.worker.set_bulk_bytes_max(bulk_bytes_max);
             }

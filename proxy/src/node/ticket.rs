@@ -59,6 +59,9 @@ pub struct Ticket {
     pub in_doubt: bool,
     /// It runs code of a client: its errors are not believed without need.
     pub forgeable: bool,
+    /// It travels on a connection of its own: its error may break the lines of the protocol, and
+    /// what follows them must be nobody's reply.
+    pub apart: bool,
     /// It is a write of a client whose writes to a slot go one at a time.
     pub strict: bool,
     /// It waits for `circuit-wait` at most: its shard had been away for a whole deadline when it
@@ -95,6 +98,7 @@ impl Ticket {
             reads_only: false,
             in_doubt: false,
             forgeable: false,
+            apart: false,
             strict: false,
             short: false,
             diverted: false,

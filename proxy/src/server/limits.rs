@@ -31,6 +31,13 @@ impl Limits {
         }
     }
 
+    /// Whether scripts must travel on connections of their own: Valkey before 8.1 writes the line
+    /// ends of a script's own words into its errors.
+    pub(super) fn scripts_apart(facts: &ClusterFacts) -> bool {
+        let version = facts.server_version.as_ref();
+        version.is_some_and(|server| server.name == "valkey" && server.release() < [8, 1, 0])
+    }
+
     /// The largest argument that every node takes: a larger one would be answered by closing a
     /// connection that others use.
     pub(super) fn bulk_bytes_max(&self, facts: &ClusterFacts) -> u32 {

@@ -42,11 +42,12 @@ pub(super) async fn topology(
     let mut sent: Arc<Topology> = Arc::new(Topology::empty());
     loop {
         let facts = handle.facts();
-        let now = (limits.mask_deadline(&facts), limits.bulk_bytes_max(&facts));
+        let scripts_apart = Limits::scripts_apart(&facts);
+        let now = (limits.mask_deadline(&facts), limits.bulk_bytes_max(&facts), scripts_apart);
         if told != Some(now) {
             told = Some(now);
-            let (mask_deadline, bulk_bytes_max) = now;
-            tell(&workers, || Mail::Limits { mask_deadline, bulk_bytes_max });
+            let (mask_deadline, bulk_bytes_max, scripts_apart) = now;
+            tell(&workers, || Mail::Limits { mask_deadline, bulk_bytes_max, scripts_apart });
         }
         // Taken before the map and told after it: what these views showed is in the map.
         let seen: Arc<[Look]> = Arc::clone(&looks.borrow_and_update());

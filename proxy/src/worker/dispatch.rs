@@ -66,7 +66,7 @@ impl Worker {
             }
             return self.park_at_node(pool, ticket, frame);
         }
-        if frame.len() > self.settings.large_request {
+        if frame.len() > self.settings.large_request || ticket.apart {
             return self.dispatch_large(pool, ticket, frame);
         }
         let Some(shared) = self.ready_shared(pool) else {

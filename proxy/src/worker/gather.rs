@@ -7,7 +7,7 @@ mod joined;
 mod keys;
 
 use super::random_key::Sizes;
-use super::requests::Step;
+use super::requests::{Step, travels_apart};
 use super::scan::Scan;
 use super::settle::Clients;
 use super::{NO_POOL, Worker};
@@ -254,7 +254,8 @@ impl Worker {
         let alone = flow.in_flight() == 0;
         let writes = is_write && parts.iter().flatten().any(|slot| flow.writes.contains(slot));
         let (client, mode) = (ClientKey { index, generation: session.generation }, session.mode);
-        let is_large = len > self.settings.large_request;
+        let apart = travels_apart(row, &self.settings);
+        let is_large = len > self.settings.large_request || apart;
         if is_large {
             self.large_reads.finished(client); // it is here: nothing of it is waited for
         }
@@ -267,7 +268,7 @@ impl Worker {
         }
         if is_large {
             session.large_request = true;
-            self.cells.large_requests.add(1);
+            self.cells.large_requests.add(u64::from(len > self.settings.large_request));
         }
         let muted = session.take_mute();
         session.last_command = Some(row.id);
@@ -280,6 +281,7 @@ impl Worker {
             replayable: command::repeatable(row, class, self.settings.retry_unknown),
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
+            apart,
             ..Ticket::new(client, mode, row.id, self.now)
         };
         let gather = Gather {
@@ -318,6 +320,7 @@ impl Worker {
             replayable: whole.replayable,
             reads_only: whole.reads_only,
             forgeable: whole.forgeable,
+            apart: whole.apart,
             ..Ticket::new(whole.client, whole.mode, whole.command, whole.received)
         };
         self.next_arrival += 1;

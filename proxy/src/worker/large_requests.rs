@@ -113,7 +113,9 @@ impl Worker {
     /// A large request is complete. It is alone: nothing of its client is in flight before it,
     /// and nothing follows before it is settled.
     pub(super) fn large_request(&mut self, index: u32, ticket: Ticket, frame: &[u8]) {
-        self.cells.large_requests.add(1);
+        if frame.len() > self.settings.large_request {
+            self.cells.large_requests.add(1);
+        }
         if let Some(session) = self.clients.get(index) {
             session.large_request = true;
             let key = ClientKey { index, generation: session.generation };

@@ -189,6 +189,12 @@ impl Worker {
         self.settings.limits.bulk_bytes_max = bytes;
     }
 
+    /// Whether scripts travel on connections of their own from now on
+    /// ([`Settings::scripts_apart`]).
+    pub fn set_scripts_apart(&mut self, apart: bool) {
+        self.settings.scripts_apart = apart;
+    }
+
     /// The next thing for the driver to do apart from writing.
     pub fn take_action(&mut self) -> Option<Action> {
         self.outbox.actions.pop_front()

@@ -121,6 +121,10 @@ impl Worker {
         if kind == Kind::Push {
             return self.cells.pushes_swallowed.add(1);
         }
+        if kind == Kind::Error && connection.kind == Use::Dedicated {
+            // More may follow an error whose words broke the line (see `travels_apart`).
+            connection.retiring = true;
+        }
         match connection.head() {
             Some(Expected::Request(ticket))
                 if kind != Kind::Error

@@ -116,7 +116,9 @@ impl Worker {
             },
         };
         let alone = flow.in_flight() == 0;
-        if session.would_overtake(slot) || (len > self.settings.large_request && !alone) {
+        let apart = travels_apart(row, &self.settings);
+        let is_large = len > self.settings.large_request || apart;
+        if session.would_overtake(slot) || (is_large && !alone) {
             session.blocked = true;
             if len > self.settings.large_request {
                 let key = ClientKey { index, generation: session.generation };
@@ -153,12 +155,13 @@ impl Worker {
             replayable: command::repeatable(row, class, self.settings.retry_unknown),
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
+            apart,
             strict,
             ..Ticket::new(client, session.mode, row.id, self.now)
         };
         self.next_arrival += 1;
         session.in_flight_bytes += len;
-        if len > self.settings.large_request {
+        if is_large {
             self.large_request(index, ticket, args.frame());
             return Step::Taken;
         }
@@ -180,6 +183,7 @@ impl Worker {
             && matches!(connection.phase, Phase::Ready)
             && connection.unsent_bytes() <= self.settings.park_max_bytes
             && frame.len() <= self.settings.large_request
+            && !ticket.apart
         {
             connection.push(ticket, frame);
             pool.cells.requests_total.add(1);
@@ -301,4 +305,14 @@ pub(super) fn allowed(settings: &Settings, refusal: &Refusal, args: &Args<'_>) -
 fn release(version: &str) -> command::Version {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Whether a command must not share a connection. Some servers repeat line ends of their
+/// arguments, or of a script's own words, in an error: one request gets two replies then, and the
+/// second would be taken for that of another client (failure-masking contract, §1.7). FUNCTION of
+/// all servers does so, scripts of those for which [`Settings::scripts_apart`] is set.
+#[inline(always)]
+pub(super) fn travels_apart(row: &Row, settings: &Settings) -> bool {
+    (row.keys == command::Keys::None && row.name.starts_with("function|"))
+        || (settings.scripts_apart && row.may_forge_errors())
 }

@@ -21,6 +21,9 @@ pub struct Settings {
     pub request_bytes_max: usize,
     /// One client has at most one unanswered write to a slot.
     pub strict_order: bool,
+    /// The servers repeat line ends of a script's own words in its errors: scripts travel on
+    /// connections of their own.
+    pub scripts_apart: bool,
     /// Commands over several slots that can be split are.
     pub split: bool,
     /// A client with more bytes of replies waiting for it gets no further request through.
@@ -71,6 +74,7 @@ impl Default for Settings {
             requests_max: 1024,
             request_bytes_max: 4 * 1024 * 1024,
             strict_order: false,
+            scripts_apart: false,
             split: true,
             output_pause: 1024 * 1024,
             output_max: 64 * 1024 * 1024,

@@ -214,3 +214,37 @@ fn a_request_without_keys_goes_to_a_node_that_is_there() {
     bench.advance(Duration::from_millis(500));
     assert_eq!(bench.at(1).len() + bench.at(3).len(), 1);
 }
+
+/// Servers repeat line ends in some errors: `FUNCTION LOAD` of any, scripts of Valkey 8.0. What
+/// follows such an error looks like a reply, and must not be that of the next request.
+#[test]
+fn an_error_that_breaks_its_line_forges_nobodys_reply() {
+    for (request, scripts_apart) in
+        [("FUNCTION LOAD x".to_owned(), false), (format!("EVAL x 1 {}", key_of(1, 0)), true)]
+    {
+        let mut bench = Bench::with(Settings { scripts_apart, ..settings() });
+        let (attacker, victim) = (bench.client(), bench.client());
+        let shared = bench.wires_of(1)[0];
+        bench.send(attacker, &request);
+        let get = format!("GET {}", key_of(1, 0));
+        bench.send(victim, &get);
+        let is_its_own =
+            |bench: &Bench, wire: &u32| bench.wires[wire].requests == [request.clone()];
+        let own = bench.wires_of(1).into_iter().find(|wire| is_its_own(&bench, wire));
+        let own = own.expect("it has a connection of its own");
+        assert_ne!(own, shared);
+        bench.send(attacker, "PING");
+        bench.wires.get_mut(&own).unwrap().requests.clear();
+        bench.say(own, b"-ERR near 'x\r\n:77\r\n'\r\n");
+        assert!(!bench.wires.contains_key(&own), "what else comes on it is nobody's");
+        bench.answer_on(shared, "$1\r\nv");
+        assert_eq!(bench.got(victim), "$1\r\nv\r\n");
+        for port in 2..=3 {
+            if scripts_apart {
+                break;
+            }
+            bench.answer(port, "-ERR near 'x'");
+        }
+        assert_eq!(bench.got(attacker), "-ERR near 'x\r\n+PONG\r\n", "it waited for its own reply");
+    }
+}
