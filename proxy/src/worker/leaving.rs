@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Worker;
 use super::lots::Lot;
 use super::pool::Gate;
-use crate::node::{ClientKey, Ticket};
+use crate::node::{ClientKey, Ticket, Trial};
 use crate::session::Away;
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -80,6 +80,37 @@ impl Worker {
             && let Some(parked) = self.leaving.lot.pop()
         {
             let (ticket, frame) = self.unpark(parked);
+            self.dispatch(ticket, frame);
+        }
+    }
+
+    /// The way of slots has changed: what is queued on the connection of another node than their
+    /// owner, and not handed over, goes to the owner. In a partition that node may be one that was
+    /// replaced, and whatever it would acknowledge would be lost.
+    pub(super) fn call_back_moved(&mut self) {
+        let mut moved: Vec<(u16, Ticket, Vec<u8>)> = Vec::new();
+        let mut emptied: Vec<u32> = Vec::new();
+        for (index, connection) in &mut self.connections {
+            if connection.unsent_bytes() == 0 || connection.suspect {
+                continue;
+            }
+            let (pool, routes) = (connection.pool, &self.routes);
+            let base = self.pools.get(usize::from(pool)).map_or(pool, |node| node.base);
+            let called_back = connection
+                .call_back(|ticket| ticket.slot.is_some_and(|slot| routes[slot.index()] != base));
+            if !called_back.is_empty() && connection.is_idle() {
+                emptied.push(index as u32);
+            }
+            moved.extend(called_back.into_iter().map(|(ticket, frame)| (pool, ticket, frame)));
+        }
+        for index in emptied {
+            self.after_extra(index);
+        }
+        moved.sort_unstable_by_key(|(_, ticket, _)| ticket.arrival);
+        for (pool, mut ticket, frame) in moved {
+            self.abandon_trial(pool, &ticket);
+            ticket.trial = Trial::No;
+            self.divert(&mut ticket);
             self.dispatch(ticket, frame);
         }
     }

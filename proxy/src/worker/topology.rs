@@ -47,6 +47,7 @@ impl Worker {
             self.leave_node(index);
         }
         self.remove_dead_pools();
+        self.call_back_moved();
         self.abandon_superseded();
         self.reroute_parked();
         self.end_waits();

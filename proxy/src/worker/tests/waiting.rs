@@ -157,3 +157,22 @@ fn what_a_node_does_not_take_keeps_to_its_deadline() {
     bench.send(client, &format!("GET {key}"));
     assert_eq!(bench.at(1), [format!("GET {key}")], "and is not sent later");
 }
+
+#[test]
+fn what_a_replaced_node_was_not_handed_goes_to_the_new_owner() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let wire = bench.wires_of(1)[0];
+    bench.wires.get_mut(&wire).unwrap().takes = Some(0);
+    bench.send(client, &format!("RPUSH {key} 1"));
+    bench.send(client, &format!("RPUSH {key} 2"));
+    bench.topology(topology(2, &[(1, &[(5461, 5461)]), (2, &[(0, 5460), (5462, 16383)])]));
+    assert_eq!(bench.at(2), [format!("RPUSH {key} 1")]);
+    bench.answer(2, ":1");
+    bench.answer(2, ":2");
+    assert_eq!(bench.got(client), ":1\r\n:2\r\n");
+    bench.wires.get_mut(&wire).unwrap().takes = None;
+    bench.send(client, "PING");
+    assert_eq!(bench.at(1), [""; 0], "the old one gets nothing of it");
+}
