@@ -1,6 +1,7 @@
 //! What other proxies were measured to get wrong when nodes fail, each sentence of it a test. Those
 //! that are proved elsewhere are listed in `tests/faults`.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use testbed::{Cluster, FailoverKind, Link, wait_until};
 
 use crate::stage::{DEADLINE, metric, shared, slotway};
-use crate::wire::{Client, Reply, request};
+use crate::wire::{Client, Reply, request, write};
 
 /// Nobody is elected while a test lasts.
 const NO_ELECTION: Duration = Duration::from_secs(60);
@@ -80,10 +81,11 @@ fn what_a_cut_network_brings_late_is_not_executed_behind_later_writes() -> Resul
     for round in 0..5 {
         let element = |n| format!("{round}.{n}");
         link.cut();
-        for n in 0..3 {
-            client.send(&["RPUSH", &key, &element(n)])?;
-        }
-        wait_until("them to be on their way", DEADLINE, || link.held() > 0)?;
+        // At once, so that they are handed over together: what is not may be sent again.
+        let mut all = Vec::new();
+        (0..3).for_each(|n| write(&["RPUSH", &*key, &*element(n)], &mut all));
+        client.stream()?.write_all(&all)?;
+        wait_until("them to be on their way", DEADLINE, || link.held() >= all.len())?;
         link.strand();
         for n in 0..3 {
             let reply = client.read()?;

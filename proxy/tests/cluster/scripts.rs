@@ -51,6 +51,10 @@ fn a_script_is_known_after_a_failover_on_a_new_node_and_after_a_restart() -> Res
 
     let promoted = cluster.shard(0).primary()?;
     let added = cluster.add_node()?;
+    // A node that joins behind a failover takes a moment to see the cluster well.
+    wait_until("the new node to see the cluster", DEADLINE, || {
+        added.sees_cluster_ok().unwrap_or_default()
+    })?;
     cluster.move_slots([slot], &promoted, &added)?;
     let got = client.ask(&["EVALSHA", &sha, "1", &moving])?;
     ensure!(got == Reply::Integer(2), "on a new node: {got:?}");
