@@ -145,7 +145,7 @@ fn refused(key: &str) -> Vec<Vec<&str>> {
         MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|CLIENT TRACKING ON|\
         CLIENT NO-TOUCH on|CLIENT IMPORT-SOURCE on|ASKING|MULTI|EXEC|DISCARD|UNWATCH|WAIT 1 0|\
         WAITAOF 1 0 0|SHUTDOWN NOSAVE|DEBUG SLEEP 1|DEBUG SEGFAULT|CONFIG REWRITE|FAILOVER|\
-        REPLICAOF no one|CLUSTER RESET HARD|SCRIPT DEBUG YES|SWAPDB 0 1|SAVE|quit\0x|quit\0|QUIT\0x y|monitor\0|multi\0";
+        REPLICAOF no one|CLUSTER RESET HARD|SCRIPT DEBUG YES|SAVE|quit\0x|quit\0|QUIT\0x y|monitor\0|multi\0";
     let mut all: Vec<Vec<&str>> = fixed.split('|').map(|line| line.split(' ').collect()).collect();
     all.extend([
         vec!["WATCH", key],
