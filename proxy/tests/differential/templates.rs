@@ -129,8 +129,10 @@ pub(crate) const TEMPLATES: &[Family] = &[
     ]),
     ("scripts", &[
         "EVAL <text> 1 <str> <val>", "EVAL <text> <n:str> <val> <val>", "EVAL <text> 1 <list> <val>",
-        "EVAL <text> 0 <val>", "EVAL_RO <text> 1 <str> <val>", "EVALSHA <sha> 1 <str> <val>",
-        "EVALSHA_RO <sha> 1 <str> <val>", "EVAL <text> (-1|99|abc|1.5) a", "SCRIPT LOAD <text>",
+        // No EVALSHA: in a pipeline a script that is sent behind it may be known by then, where one
+        // server says NOSCRIPT (tests/cluster/scripts.rs has what becomes of that).
+        "EVAL <text> 0 <val>", "EVAL_RO <text> 1 <str> <val>", 
+        "EVAL <text> (-1|99|abc|1.5) a", "SCRIPT LOAD <text>",
         "SCRIPT EXISTS <sha> <sha>", "SCRIPT FLUSH [SYNC|NOSUCH]", "GET <str>", "LRANGE <list> 0 -1",
         "FUNCTION LOAD [REPLACE] <text>", "FCALL put 1 <str> <val>", "FCALL_RO look 1 <str>",
         "FCALL look 0", "FCALL nosuch 1 <str>", "FUNCTION DELETE (lib|nosuch)",
