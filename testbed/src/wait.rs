@@ -1,4 +1,5 @@
-//! Waiting for a condition with a deadline: the only place of this crate that sleeps.
+//! Waiting for a condition with a deadline. What else sleeps in this crate keeps a pace and waits
+//! for nothing: that of a load, of looks at a cluster, of a link that is cut.
 
 use anyhow::{Result, anyhow};
 use std::thread;

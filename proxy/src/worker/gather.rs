@@ -332,6 +332,10 @@ impl Worker {
 
     /// All parts of a request are settled.
     pub(super) fn finish_gather(&mut self, index: u32) {
+        // Its client may have gone since, and another request have its place.
+        if self.clients.gathers.get(index as usize).is_none_or(|gather| gather.open > 0) {
+            return;
+        }
         if self.keys_told(index)
             || self.ask_the_others(index)
             || self.scan_on(index)

@@ -339,15 +339,8 @@ impl Worker {
     /// waits elsewhere.
     fn end_overdue_unsent(&mut self) {
         let (now, deadline) = (self.now, self.settings.mask_deadline);
-        let mut overdue = Vec::new();
-        for (_, connection) in &mut self.connections {
-            if connection.unsent_bytes() > 0 && !connection.suspect {
-                let pool = connection.pool;
-                let late = connection.call_back(|ticket| ticket.received + deadline <= now);
-                overdue.extend(late.into_iter().map(|(ticket, _)| (pool, ticket)));
-            }
-        }
-        for (pool, ticket) in overdue {
+        let overdue = self.call_back(|_, ticket| ticket.received + deadline <= now);
+        for (pool, ticket, _) in overdue {
             self.abandon_trial(pool, &ticket);
             self.give_up_waiting(&ticket, "its node takes nothing");
         }

@@ -84,28 +84,40 @@ impl Worker {
         }
     }
 
+    /// Takes back what is queued on any connection, was not handed over, and is chosen by `pick`,
+    /// which is told the base pool of the node. Each comes with its pool.
+    pub(super) fn call_back(
+        &mut self,
+        pick: impl Fn(u16, &Ticket) -> bool,
+    ) -> Vec<(u16, Ticket, Vec<u8>)> {
+        let (mut taken, mut emptied) = (Vec::new(), Vec::new());
+        for (index, connection) in &mut self.connections {
+            if connection.unsent_bytes() == 0 {
+                continue;
+            }
+            let pool = connection.pool;
+            let base = self.pools.get(usize::from(pool)).map_or(pool, |node| node.base);
+            let before = taken.len();
+            let called_back = connection.call_back(|ticket| pick(base, ticket));
+            taken.extend(called_back.into_iter().map(|(ticket, frame)| (pool, ticket, frame)));
+            if taken.len() > before && connection.is_idle() {
+                emptied.push(index as u32);
+            }
+        }
+        // One that carried a large request is free for the next.
+        for index in emptied {
+            self.after_extra(index);
+        }
+        taken
+    }
+
     /// The way of slots has changed: what is queued on the connection of another node than their
     /// owner, and not handed over, goes to the owner. In a partition that node may be one that was
     /// replaced, and whatever it would acknowledge would be lost.
     pub(super) fn call_back_moved(&mut self) {
-        let mut moved: Vec<(u16, Ticket, Vec<u8>)> = Vec::new();
-        let mut emptied: Vec<u32> = Vec::new();
-        for (index, connection) in &mut self.connections {
-            if connection.unsent_bytes() == 0 || connection.suspect {
-                continue;
-            }
-            let (pool, routes) = (connection.pool, &self.routes);
-            let base = self.pools.get(usize::from(pool)).map_or(pool, |node| node.base);
-            let called_back = connection
-                .call_back(|ticket| ticket.slot.is_some_and(|slot| routes[slot.index()] != base));
-            if !called_back.is_empty() && connection.is_idle() {
-                emptied.push(index as u32);
-            }
-            moved.extend(called_back.into_iter().map(|(ticket, frame)| (pool, ticket, frame)));
-        }
-        for index in emptied {
-            self.after_extra(index);
-        }
+        let routes = self.routes.clone();
+        let mut moved = self
+            .call_back(|base, ticket| ticket.slot.is_some_and(|slot| routes[slot.index()] != base));
         moved.sort_unstable_by_key(|(_, ticket, _)| ticket.arrival);
         for (pool, mut ticket, frame) in moved {
             self.abandon_trial(pool, &ticket);

@@ -159,16 +159,9 @@ impl Worker {
         if slot.is_none() {
             return;
         }
-        let mut later = Vec::new();
-        for (_, connection) in &mut self.connections {
-            if connection.unsent_bytes() > 0 {
-                let pool = connection.pool;
-                let called_back = connection.call_back(|other| {
-                    other.client == client && other.slot == slot && other.arrival > arrival
-                });
-                later.extend(called_back.into_iter().map(|(ticket, frame)| (pool, ticket, frame)));
-            }
-        }
+        let later = self.call_back(|_, other| {
+            other.client == client && other.slot == slot && other.arrival > arrival
+        });
         for (pool, ticket, frame) in later {
             self.abandon_trial(pool, &ticket);
             self.park_behind(ticket, frame);

@@ -316,3 +316,22 @@ fn a_large_request_is_split_and_gives_its_bytes_back() {
     }
     assert!(bench.closed.is_empty());
 }
+
+#[test]
+fn a_request_in_the_place_of_one_whose_client_has_gone_waits_for_its_own_parts() {
+    let mut bench = Bench::new();
+    let (gone, other) = (bench.client(), bench.client());
+    let [a, b, _] = keys();
+    bench.send(gone, &format!("MGET {a} {b}"));
+    bench.answer(1, "*1\r\n$4\r\ngone");
+    // All in one turn: the last part is answered, the client leaves, another one asks.
+    let wire = bench.wires_of(2)[0];
+    bench.wires.get_mut(&wire).unwrap().requests.remove(0);
+    bench.worker.node_bytes(wire, b"*1\r\n$4\r\ngone\r\n", bench.now);
+    bench.worker.client_lost(gone, bench.now);
+    bench.send(other, &format!("MGET {a} {b}"));
+    assert_eq!(bench.got(other), "");
+    bench.answer(1, "*1\r\n$1\r\na");
+    bench.answer(2, "*1\r\n$1\r\nb");
+    assert_eq!(bench.got(other), "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+}

@@ -176,3 +176,24 @@ fn what_a_replaced_node_was_not_handed_goes_to_the_new_owner() {
     bench.send(client, "PING");
     assert_eq!(bench.at(1), [""; 0], "the old one gets nothing of it");
 }
+
+#[test]
+fn a_large_request_that_is_given_up_leaves_its_connection_to_the_next() {
+    let deadline = Duration::from_secs(1);
+    let mut bench =
+        Bench::with(Settings { mask_deadline: deadline, dedicated_max: 1, ..settings() });
+    let client = bench.client();
+    let set = format!("SET {} {}", key_of(1, 0), "x".repeat(30_000));
+    bench.send(client, &set);
+    bench.answer(1, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n");
+    let own = bench.wires_of(1)[1];
+    bench.wires.get_mut(&own).unwrap().takes = Some(0);
+    bench.send(client, &set);
+    bench.live(Duration::from_secs(2));
+    assert!(bench.got(client).starts_with("-CLUSTERDOWN not executed: its node takes nothing"));
+    bench.wires.get_mut(&own).unwrap().takes = None;
+    bench.send(client, &set);
+    bench.answer(1, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n", "its place is not lost");
+}
