@@ -25,7 +25,7 @@ impl Worker {
         match connection.scanner.kind() {
             Some(reply::Kind::Push) => return self.bad_node(index, "it sends a large push"),
             // A line, and so bounded; what it says has to be understood.
-            Some(reply::Kind::Error) if connection.partial.first() == Some(&b'-') => return,
+            _ if matches!(connection.partial.first(), Some(b'-' | b'+')) => return,
             _ => {}
         }
         let joined = self.clients.join_large(index, connection);
