@@ -11,6 +11,7 @@ mod local;
 mod lolwut;
 mod question;
 mod state;
+mod stateful;
 
 pub use clients::{Filter, Kill, line};
 pub use cluster::ClusterQuestion;
@@ -20,4 +21,5 @@ pub use flow::{Entry, Flow, Misplaced};
 pub use info::Facts;
 pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
-pub use state::{Away, ClientEnd, Closing, Library, Session, Window};
+pub use state::{Away, ClientEnd, Closing, Library, Session, Special, Window};
+pub use stateful::Stateful;

@@ -1,6 +1,6 @@
 //! The state of one client.
 
-use super::{Flow, Replies};
+use super::{Flow, Replies, Stateful};
 use crate::command::CommandId;
 use crate::metrics::WorkerCells;
 use crate::node::Mode;
@@ -109,6 +109,41 @@ pub struct Away {
     pub arrival: u64,
 }
 
+/// What is the case with few clients, in one byte: one look tells that none of it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Special(u8);
+
+impl Special {
+    /// A large request is under way on a connection of its own: the next request waits for it.
+    pub const LARGE_REQUEST: Special = Special(1);
+    /// It waits for the answer to a question: nothing further of it is taken before.
+    pub const ASKING: Special = Special(1 << 1);
+    /// Its next request is to be looked at in the light of [`Session::stateful`].
+    pub const STATEFUL: Special = Special(1 << 2);
+
+    /// Both of them.
+    pub const fn and(self, other: Special) -> Special {
+        Special(self.0 | other.0)
+    }
+
+    /// None of it is the case.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Any of `these` is the case.
+    #[inline]
+    pub fn has(self, these: Special) -> bool {
+        self.0 & these.0 != 0
+    }
+
+    /// From now on all of `these` are the case, or none is.
+    pub fn set(&mut self, these: Special, is_so: bool) {
+        self.0 = if is_so { self.0 | these.0 } else { self.0 & !these.0 };
+    }
+}
+
 /// One client. Small, because most clients are idle most of the time: whatever only a busy
 /// client needs is in its [`Flow`].
 #[derive(Debug)]
@@ -128,8 +163,10 @@ pub struct Session {
     /// Its requests that left the straight way and are not settled. Nothing further of this client goes to these slots until they are
     /// (failure-masking contract, §1.4).
     pub unsettled: Vec<Away>,
-    /// A large request is under way on a connection of its own: the next request waits for it.
-    pub large_request: bool,
+    /// What is the case with it and with few others.
+    pub special: Special,
+    /// What it has of its own at the servers: a transaction, subscriptions. `None` with most.
+    pub stateful: Option<Box<Stateful>>,
     /// Bytes that this client has taken of the budget for large requests.
     pub large_bytes: usize,
     /// It must wait before more of its input is understood.
@@ -144,8 +181,6 @@ pub struct Session {
     pub end: ClientEnd,
     /// The protocol and the database that it chose.
     pub mode: Mode,
-    /// It waits for the answer to a question: nothing further of it is taken before.
-    pub asking: bool,
     /// Which of its replies it wants.
     pub replies: Replies,
     /// There was a reply that it did not want.
@@ -182,7 +217,8 @@ impl Session {
             window: Window::new(requests_max),
             in_flight_bytes: 0,
             unsettled: Vec::new(),
-            large_request: false,
+            special: Special::default(),
+            stateful: None,
             large_bytes: 0,
             blocked: false,
             read_paused: false,
@@ -190,7 +226,6 @@ impl Session {
             closing: Closing::No,
             end: ClientEnd::Left,
             mode: Mode::BASE,
-            asking: false,
             replies: Replies::On,
             has_muted: false,
             last_command: None,

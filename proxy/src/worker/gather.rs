@@ -16,6 +16,7 @@ use crate::metrics::Outcome;
 use crate::node::{ClientKey, Ticket};
 use crate::resp::{Args, write};
 use crate::routing::{self, Merge, NoSplit, merge_of};
+use crate::session::Special;
 use crate::slot::Slot;
 use crate::topology::Health;
 use joined::{Joined, Large, take_large};
@@ -267,7 +268,7 @@ impl Worker {
             flow.writes.extend(parts.iter().flatten());
         }
         if is_large {
-            session.large_request = true;
+            session.special.set(Special::LARGE_REQUEST, true);
             self.cells.large_requests.add(u64::from(len > self.settings.large_request));
         }
         let muted = session.take_mute();

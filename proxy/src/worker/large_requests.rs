@@ -5,7 +5,7 @@ use super::Worker;
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Kind, Phase, Stream, Ticket, Trial};
 use crate::resp::write;
-use crate::session::ClientEnd;
+use crate::session::{ClientEnd, Special};
 use crate::time::Moment;
 
 /// Clients in the middle of sending a large request, and the budget that they share.
@@ -103,7 +103,7 @@ impl Worker {
     /// A large request was understood. If it was answered on the spot, its bytes go back.
     pub(super) fn release_unsent_large(&mut self, index: u32) {
         if let Some(session) = self.clients.get(index)
-            && !session.large_request
+            && !session.special.has(Special::LARGE_REQUEST)
         {
             let key = ClientKey { index, generation: session.generation };
             self.release_large_read(key);
@@ -117,7 +117,7 @@ impl Worker {
             self.cells.large_requests.add(1);
         }
         if let Some(session) = self.clients.get(index) {
-            session.large_request = true;
+            session.special.set(Special::LARGE_REQUEST, true);
             let key = ClientKey { index, generation: session.generation };
             self.large_reads.reading.retain(|(other, _)| *other != key);
         }

@@ -39,6 +39,7 @@ mod scan;
 mod scripts;
 mod settings;
 mod settle;
+mod stateful;
 mod topology;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::command::Row;
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Ticket};
 use crate::resp::write;
-use crate::session::{ClientEnd, CommonQuestion, Ends, OwnQuestion, Part, Question, line};
+use crate::session::{ClientEnd, CommonQuestion, Ends, OwnQuestion, Part, Question, Special, line};
 use crate::time::Moment;
 
 /// Requests that wait for an answer, by their numbers. Never more than there are clients.
@@ -29,7 +29,7 @@ impl Worker {
             arrival: self.next_arrival,
             ..Ticket::new(client, session.mode, row.id, self.now)
         };
-        session.asking = true;
+        session.special.set(Special::ASKING, true);
         let number = self.next_arrival;
         self.next_arrival += 1;
         self.asked.insert(number, ticket);
@@ -43,7 +43,7 @@ impl Worker {
         self.now = now;
         let Some(ticket) = self.asked.remove(&number) else { return };
         if let Some(session) = self.clients.find(ticket.client) {
-            session.asking = false;
+            session.special.set(Special::ASKING, false);
         }
         let outcome = if reply.first() == Some(&b'-') { Outcome::Refused } else { Outcome::Ok };
         self.clients.settle(&ticket, reply, outcome, now);
@@ -115,7 +115,7 @@ impl Worker {
     /// One that waits for the answer to a question still gets it: it may have killed itself.
     fn kill_client(&mut self, index: u32) {
         let Some(session) = self.clients.get(index) else { return };
-        if session.asking {
+        if session.special.has(Special::ASKING) {
             return self.end_client(index, ClientEnd::Killed);
         }
         let key = ClientKey { index, generation: session.generation };

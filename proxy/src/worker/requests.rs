@@ -8,10 +8,13 @@ use crate::node::{ClientKey, Mode, Phase, Ticket};
 use crate::resp::request::{Frame, canonical_inline};
 use crate::resp::{Args, write};
 use crate::routing::{Plan, anyway, plan};
-use crate::session::{self, Answer, ClientEnd, Closing, Facts, Offer};
+use crate::session::{self, Answer, ClientEnd, Closing, Facts, Offer, Special};
 use crate::slot::Slot;
 
 pub(super) use super::large_requests::LargeReads;
+
+/// While any of this is the case with a client, nothing further of it is taken.
+const MUST_WAIT: Special = Special::LARGE_REQUEST.and(Special::ASKING);
 
 /// What became of a request that was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +92,22 @@ impl Worker {
             || (session.in_flight_bytes + len > self.settings.request_bytes_max
                 && session.in_flight_bytes > 0)
             || flow.reply_bytes() > self.settings.output_pause
-            || session.large_request
-            || session.asking
+            || (!session.special.is_empty() && session.special.has(MUST_WAIT))
             || self.pause.is_some_and(|pause| pause.holds(args))
         {
             session.blocked = true;
             return Step::Later;
         }
+        if !session.special.is_empty() {
+            return self.stateful_request(index, args);
+        }
+        self.plain_request(index, args)
+    }
+
+    /// One request of a client that need not wait, and whose state makes nothing else of it.
+    #[inline(always)]
+    pub(super) fn plain_request(&mut self, index: u32, args: &Args<'_>) -> Step {
+        let len = args.frame().len();
         let (row, slot) = match plan(args) {
             Plan::Slot(row, slot) => (row, Some(slot)),
             Plan::AnyPrimary(row) => (row, None),
@@ -115,7 +127,8 @@ impl Worker {
                 _ => return self.refuse(index, &refusal, args),
             },
         };
-        let alone = flow.in_flight() == 0;
+        let Some(session) = self.clients.get(index) else { return Step::Taken };
+        let alone = session.in_flight() == 0;
         let apart = travels_apart(row, &self.settings);
         let is_large = len > self.settings.large_request || apart;
         if session.would_overtake(slot) || (is_large && !alone) {

@@ -8,7 +8,7 @@ use super::Settings;
 use super::gather::Gather;
 use crate::metrics::{Outcome, WorkerCells};
 use crate::node::{ClientKey, Ticket, WHOLE};
-use crate::session::{ClientEnd, Closing, Flow, Session};
+use crate::session::{ClientEnd, Closing, Flow, Session, Special};
 use crate::time::Moment;
 
 /// Flows kept for the next busy client. More clients than this at once in flight pay an
@@ -305,8 +305,8 @@ impl News {
         {
             self.next_up.push(next);
         }
-        if session.large_request && ticket.part == WHOLE {
-            session.large_request = false;
+        if session.special.has(Special::LARGE_REQUEST) && ticket.part == WHOLE {
+            session.special.set(Special::LARGE_REQUEST, false);
             self.large_done.push(ticket.client);
         }
         // A reply that is not wanted leaves nothing to write, after which it would be looked

@@ -8,6 +8,7 @@ use crate::metrics::Outcome;
 use crate::node::Ticket;
 use crate::resp::{Args, write};
 use crate::routing::Merge;
+use crate::session::Special;
 use crate::slot::Slot;
 use crate::worker::doubt::spans_of;
 use crate::worker::requests::Step;
@@ -37,7 +38,7 @@ impl Worker {
             return Step::Later;
         };
         if let Some(session) = self.clients.get(index) {
-            session.asking = true;
+            session.special.set(Special::ASKING, true);
         }
         // The question changes nothing, whatever it is about.
         if let Some(Gather { whole, .. }) = self.clients.gathers.get_mut(gather as usize) {
@@ -68,7 +69,7 @@ impl Worker {
         let reply = &replies[..];
         let client = whole.client;
         let Some(session) = self.clients.find(client) else { return true };
-        session.asking = false;
+        session.special.set(Special::ASKING, false);
         if let Some(flow) = &mut session.flow {
             flow.gathers = flow.gathers.saturating_sub(1);
         }

@@ -56,7 +56,7 @@ pub(super) fn check(world: &mut World) {
         };
         assert!(session.unsettled.is_empty() && !session.blocked && !session.read_paused);
         assert_eq!((session.in_flight_bytes, session.large_bytes), (0, 0));
-        assert!(session.flow.is_none() && !session.large_request, "{session:?}");
+        assert!(session.flow.is_none() && session.special.is_empty(), "{session:?}");
     }
     for n in 0..world.clients.len() {
         world.client_leaves(n, true);
