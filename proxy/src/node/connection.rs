@@ -354,23 +354,42 @@ impl Connection {
     }
 
     /// Takes the head off: its reply was read whole.
-    #[inline]
     pub fn pop(&mut self) -> Option<Expected> {
         let head = self.queue.pop_front()?;
-        self.answered += head.len();
+        self.answer(head.len());
+        Some(head)
+    }
+
+    /// As [`Connection::pop`], for a request of `len` bytes that was settled where it lies.
+    #[inline]
+    pub fn drop_head(&mut self, len: u32) {
+        self.queue.pop_front();
+        self.answer(len as usize);
+    }
+
+    /// So many bytes of requests at the head are answered.
+    #[inline]
+    fn answer(&mut self, len: usize) {
+        self.answered += len;
         if self.answered == self.buffer.len() {
             self.buffer.clear();
+            self.answered = 0;
+            self.sent = 0;
             if self.buffer.capacity() > KEEP_CAPACITY {
                 self.buffer = Vec::new();
             }
-            self.answered = 0;
-            self.sent = 0;
-        } else if self.answered >= COMPACT_BYTES && self.answered >= self.buffer.len() / 2 {
+        } else if self.answered >= COMPACT_BYTES {
+            self.compact();
+        }
+    }
+
+    #[cold]
+    fn compact(&mut self) {
+        if self.answered >= self.buffer.len() / 2 {
             self.buffer.drain(..self.answered);
             self.sent -= self.answered;
             self.answered = 0;
         }
-        Some(head)
     }
 
     /// Reading pauses, because a client does not take its large reply as fast as it comes.
@@ -420,6 +439,9 @@ impl Connection {
 impl Expected {
     #[inline]
     fn len(&self) -> usize {
+        if let Expected::Request(ticket) = self {
+            return ticket.len as usize; // nearly always, and found sooner than in the list
+        }
         match self {
             Expected::Request(ticket) => ticket.len as usize,
             Expected::Asking => ASKING.len(),

@@ -193,11 +193,6 @@ impl Worker {
         idle.copied().is_some_and(|(index, _)| self.close_connection(index).is_some())
     }
 
-    /// Whether this connection carries one large request at a time.
-    pub(super) fn is_dedicated(&self, index: u32) -> bool {
-        self.connections.get(index as usize).is_some_and(|c| c.kind == Kind::Dedicated)
-    }
-
     /// After a reply on a connection that is not the shared one: what only finished is closed,
     /// what carried a large request is free for the next.
     pub(super) fn after_extra(&mut self, index: u32) {

@@ -131,12 +131,10 @@ impl Worker {
                     && ticket.trial == Trial::No
                     && connection.replies == Replies::Pass =>
             {
-                if let Some(Expected::Request(ticket)) = connection.pop() {
-                    let retires = connection.retiring;
-                    self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
-                    if retires || self.is_dedicated(index) {
-                        self.after_extra(index);
-                    }
+                self.clients.settle(ticket, reply, Outcome::Ok, self.now);
+                connection.drop_head(ticket.len);
+                if connection.retiring || connection.kind == Use::Dedicated {
+                    self.after_extra(index);
                 }
             }
             Some(Expected::Request(_)) if connection.replies == Replies::Hold => {

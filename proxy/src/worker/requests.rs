@@ -326,6 +326,6 @@ fn release(version: &str) -> command::Version {
 /// all servers does so, scripts of those for which [`Settings::scripts_apart`] is set.
 #[inline(always)]
 pub(super) fn travels_apart(row: &Row, settings: &Settings) -> bool {
-    (row.keys == command::Keys::None && row.name.starts_with("function|"))
+    (matches!(row.keys, command::Keys::None) && row.name.starts_with("function|"))
         || (settings.scripts_apart && row.may_forge_errors())
 }

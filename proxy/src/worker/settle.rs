@@ -291,9 +291,21 @@ pub(super) struct News {
 
 impl News {
     /// The bookkeeping when a request is settled.
-    #[inline]
+    #[inline(always)]
     fn settled(&mut self, session: &mut Session, ticket: &Ticket) {
         session.in_flight_bytes = session.in_flight_bytes.saturating_sub(ticket.len as usize);
+        if ticket.strict
+            | ticket.diverted
+            | session.blocked
+            | session.has_muted
+            | !session.special.is_empty()
+        {
+            self.somebody_waits(session, ticket);
+        }
+    }
+
+    /// It may be that somebody had to wait for what was settled.
+    fn somebody_waits(&mut self, session: &mut Session, ticket: &Ticket) {
         if ticket.strict
             && let Some(flow) = &mut session.flow
             && let Some(at) = flow.writes.iter().position(|&slot| Some(slot) == ticket.slot)
