@@ -6,6 +6,7 @@ mod outcome;
 mod plan;
 mod scan;
 mod split;
+mod transaction;
 mod verdict;
 
 pub use doubt::{Question, agrees, question};
@@ -14,4 +15,5 @@ pub use outcome::{Outcome, Rejection, outcome_of_error};
 pub use plan::{Plan, anyway, plan};
 pub use scan::{After, Cursor, Holdings, Stretch, slot_of_pattern, write_page};
 pub use split::{NoSplit, Split, split};
+pub use transaction::{AfterBlock, after_block, outcome_of_exec};
 pub use verdict::{GiveUp, Place, Situation, Verdict, verdict};

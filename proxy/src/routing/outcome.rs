@@ -35,6 +35,8 @@ pub enum Rejection<'a> {
     MasterDown,
     /// The node was demoted.
     ReadOnly,
+    /// The node was demoted while the request was blocked: it has taken nothing.
+    Unblocked,
     /// The node does not know who we are (any more).
     NoAuth,
     /// The node did not have the script that is asked for. No text says so by itself.
@@ -66,13 +68,15 @@ pub fn outcome_of_error(
         b"TRYAGAIN" | b"CLUSTERDOWN" | b"LOADING" | b"MASTERDOWN" if forgeable && !reads_only => {
             return Outcome::Done;
         }
-        b"READONLY" | b"NOAUTH" if forgeable => return Outcome::Done,
+        b"READONLY" | b"UNBLOCKED" | b"NOAUTH" if forgeable => return Outcome::Done,
         b"TRYAGAIN" => Rejection::TryAgain,
         b"CLUSTERDOWN" if text == b"CLUSTERDOWN Hash slot not served" => Rejection::SlotNotServed,
         b"CLUSTERDOWN" => Rejection::ClusterDown,
         b"LOADING" => Rejection::Loading,
         b"MASTERDOWN" => Rejection::MasterDown,
         b"READONLY" => Rejection::ReadOnly,
+        // Not what CLIENT UNBLOCK says: somebody wanted that.
+        b"UNBLOCKED" if text.starts_with(b"UNBLOCKED force unblock") => Rejection::Unblocked,
         b"NOAUTH" => Rejection::NoAuth,
         _ => return Outcome::Done,
     };
@@ -104,6 +108,11 @@ mod tests {
                 Rejection::MasterDown,
             ),
             ("READONLY You can't write against a read only replica.", Rejection::ReadOnly),
+            (
+                "UNBLOCKED force unblock from blocking operation, instance state changed \
+                 (master -> replica?)",
+                Rejection::Unblocked,
+            ),
             ("NOAUTH Authentication required.", Rejection::NoAuth),
         ] {
             assert_eq!(outcome(text, false), Outcome::Rejected(rejection), "{text}");
@@ -130,6 +139,7 @@ mod tests {
             "MOVEDX 1 a:1",
             "MOVED nonsense",
             "BUSY Redis is busy running a script.",
+            "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             "",
         ] {
             assert_eq!(outcome(text, false), Outcome::Done, "{text}");

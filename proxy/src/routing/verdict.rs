@@ -78,7 +78,9 @@ fn after_rejection(rejection: &Rejection<'_>, situation: Situation) -> Verdict {
             }
         }
         Rejection::TryAgain | Rejection::SlotNotServed => Verdict::Park(Place::Slot),
-        Rejection::NoScript => Verdict::Resend,
+        // The node that was demoted says where to, and the waiting goes on there at once: whoever
+        // waits in a parking lot cannot be handed anything.
+        Rejection::NoScript | Rejection::Unblocked => Verdict::Resend,
         Rejection::ClusterDown
         | Rejection::Loading
         | Rejection::MasterDown
@@ -90,6 +92,8 @@ fn after_rejection(rejection: &Rejection<'_>, situation: Situation) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{Class, RetryUnknown, blocks, class, repeatable, resolve};
+    use crate::resp::{Args, Span};
     use crate::routing::outcome_of_error;
     use crate::slot::Slot;
 
@@ -145,5 +149,64 @@ mod tests {
         ] {
             assert_eq!(after(error, PLAIN), Verdict::Park(place), "{error}");
         }
+    }
+    /// Of what blocks, each form: with `retry-unknown = "blocking"`, what is popped and goes nowhere
+    /// is popped once more after a lost reply; nothing else that takes ever is. What was not sent or
+    /// was rejected goes out again in any case.
+    #[test]
+    fn what_blocks_is_sent_again_unless_it_may_have_taken_something() {
+        let retry = |blocking| RetryUnknown { idempotent: true, blocking };
+        for (line, expected, with_blocking) in [
+            ("BLPOP a 0", Class::B, true),
+            ("BRPOP a 0", Class::B, true),
+            ("BZPOPMIN a 0", Class::B, true),
+            ("BZPOPMAX a 0", Class::B, true),
+            ("BLMPOP 0 1 a LEFT", Class::B, true),
+            ("BZMPOP 0 1 a MIN", Class::B, true),
+            ("BLMOVE a b LEFT LEFT 0", Class::B, false),
+            ("BRPOPLPUSH a b 0", Class::B, false),
+            ("XREADGROUP GROUP g c BLOCK 0 STREAMS a >", Class::B, false),
+            ("WAIT 1 0", Class::B, false),
+            ("WAITAOF 0 1 0", Class::B, false),
+        ] {
+            let unknown = |retry| after_loss_of(line, expected, retry);
+            let again = if with_blocking { Verdict::Resend } else { GIVEN_UP };
+            assert_eq!(unknown(retry(false)), GIVEN_UP, "{line}");
+            assert_eq!(unknown(retry(true)), again, "{line}");
+        }
+        // It takes nothing away, so that it is class R.
+        let read = after_loss_of("XREAD BLOCK 0 STREAMS a 0", Class::R, retry(false));
+        assert_eq!(read, Verdict::Resend);
+        for (error, expected) in [
+            (
+                "UNBLOCKED force unblock from blocking operation, instance state changed (x)",
+                Verdict::Resend,
+            ),
+            ("UNBLOCKED client unblocked via CLIENT UNBLOCK", Verdict::Deliver),
+            ("MOVED 7 a:1", Verdict::Follow { asking: false }),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", PARKED),
+        ] {
+            assert_eq!(after(error, PLAIN), expected, "{error}");
+        }
+        assert_eq!(verdict(&Outcome::NotSent, PLAIN), Verdict::Resend);
+    }
+
+    const GIVEN_UP: Verdict = Verdict::GiveUp(GiveUp::Unknown);
+    const PARKED: Verdict = Verdict::Park(Place::Slot);
+
+    /// What next for a request that blocks and of which the reply was lost.
+    fn after_loss_of(line: &str, expected: Class, retry: RetryUnknown) -> Verdict {
+        let mut spans: Vec<Span> = Vec::new();
+        for word in line.split(' ') {
+            let start = spans.last().map_or(0, |last| last.end + 1);
+            spans.push(Span { start, end: start + word.len() as u32 });
+        }
+        let args = Args::new(line.as_bytes(), &spans);
+        let row = resolve(&args).expect("a command");
+        let class = class(row, &args);
+        assert!(blocks(row, &args), "{line}");
+        assert_eq!(class, expected, "{line}");
+        let replayable = repeatable(row, class, retry);
+        verdict(&Outcome::Unknown, Situation { replayable, ..PLAIN })
     }
 }

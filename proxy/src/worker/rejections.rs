@@ -180,7 +180,7 @@ impl Worker {
                 cells.redirects_masterdown.add(1);
                 self.outbox.wish(WishReason::NotServing);
             }
-            Rejection::ReadOnly => {
+            Rejection::ReadOnly | Rejection::Unblocked => {
                 cells.redirects_readonly.add(1);
                 self.outbox.wish(WishReason::NotServing);
             }
@@ -208,7 +208,7 @@ impl Worker {
             }
             Fate::Rejected(Rejection::Loading) => &cells.replays_loading,
             Fate::Rejected(Rejection::MasterDown) => &cells.replays_masterdown,
-            Fate::Rejected(Rejection::ReadOnly) => &cells.replays_readonly,
+            Fate::Rejected(Rejection::ReadOnly | Rejection::Unblocked) => &cells.replays_readonly,
             Fate::Rejected(Rejection::NoAuth) => &cells.replays_noauth,
             Fate::Rejected(Rejection::NoScript) => &cells.replays_noscript,
             _ => return,
