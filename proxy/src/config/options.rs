@@ -177,7 +177,8 @@ declare_options! {
         /// How messages are logged: lines for people or JSON for machines.
         log_format: LogFormat = "text", Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
 
-        /// How long, after SIGTERM or SIGINT, what was promised to clients may take to finish.
+        /// How long, after SIGTERM or SIGINT, what was promised to clients may take to finish. Who
+        /// still waits then is told which of its requests were not executed and which may have been.
         drain_timeout: Duration = "10s", Time(Duration::ZERO..=HOUR);
 
         /// The file to read options from, in TOML; `conf/slotway.toml` shows all of them.

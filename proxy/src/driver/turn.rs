@@ -354,7 +354,10 @@ impl Driver {
                 self.draining = true;
                 self.worker.drain(now);
             }
-            Mail::Stop => self.stopped = true,
+            Mail::Stop => {
+                self.stopped = true;
+                self.worker.cut_off(now);
+            }
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Held {
     pool: u16,
     /// The node: it may leave before, and another one may get the place of its pool.
     node: Option<NodeId>,
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     frame: Vec<u8>,
     kind: Kind,
     reply: Vec<u8>,

@@ -17,6 +17,7 @@ mod clients;
 mod diary;
 mod dispatch;
 mod doubt;
+mod drain;
 mod endings;
 mod gather;
 mod greeting;
@@ -58,7 +59,7 @@ use slab::Slab;
 use crate::metrics::{NodeCells, WorkerCells};
 use crate::node::Connection;
 use crate::resp::Span;
-use crate::session::{ClientEnd, Facts};
+use crate::session::Facts;
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::Topology;
@@ -228,16 +229,6 @@ impl Worker {
     /// Clients connected to this worker.
     pub fn client_count(&self) -> usize {
         self.clients.len()
-    }
-
-    /// Stops taking in anything new: clients without anything under way are closed now, the
-    /// others once what they were promised is answered.
-    pub fn drain(&mut self, now: Moment) {
-        self.now = now;
-        self.draining = true;
-        for index in self.clients.indices() {
-            self.end_client(index, ClientEnd::Drained);
-        }
     }
 
     /// Lets clients go on that had to wait for something that has happened in this turn.

@@ -20,7 +20,8 @@ fn sigterm_ends_it_in_order() -> Result<()> {
     what_is_in_flight_is_answered_and_nothing_new_is_taken(&cluster)?;
     under_load_every_reply_is_whole_and_in_its_place(&cluster)?;
     idle_clients_do_not_hold_it_up(&cluster)?;
-    a_stuck_client_holds_it_up_for_the_drain_timeout_and_no_longer(&cluster)
+    a_stuck_client_holds_it_up_for_the_drain_timeout_and_no_longer(&cluster)?;
+    who_still_waits_then_is_told_what_became_of_it(&cluster)
 }
 
 fn what_is_in_flight_is_answered_and_nothing_new_is_taken(cluster: &Cluster) -> Result<()> {
@@ -141,6 +142,32 @@ fn a_stuck_client_holds_it_up_for_the_drain_timeout_and_no_longer(cluster: &Clus
     ensure!(told.elapsed() >= timeout, "cut off after {:?}", told.elapsed());
     ensure!(proxy.log().contains("drain timeout"), "{}", proxy.log());
     Ok(())
+}
+
+fn who_still_waits_then_is_told_what_became_of_it(cluster: &Cluster) -> Result<()> {
+    let proxy = slotway(cluster.seeds()).args(["--drain-timeout", "300ms"]).start()?;
+    let mut client = Client::connect(&proxy.addr())?;
+    ensure!(client.ask(&["SET", "drain:waits", "1"])? == Reply::ok());
+    let each_node = |command: &[&str]| -> Result<()> {
+        for seed in cluster.seeds() {
+            ensure!(Client::connect(&seed)?.ask(command)? == Reply::ok());
+        }
+        Ok(())
+    };
+    each_node(&["CLIENT", "PAUSE", "60000", "WRITE"])?;
+    client.send(&["INCR", "drain:waits"])?;
+    wait_until("it to be sent", DEADLINE, || {
+        let page = proxy.http_get("/metrics").map(|(_, page)| page).unwrap_or_default();
+        let busy = |line: &str| line.starts_with("slotway_node_in_flight") && line.ends_with(" 1");
+        page.lines().any(busy)
+    })?;
+    proxy.signal(Signal::SIGTERM)?;
+    let told = client.read();
+    each_node(&["CLIENT", "UNPAUSE"])?;
+    let told = format!("{:?}", told?);
+    ensure!(told.contains("UNKNOWNRESULT sent, reply lost: slotway ends"), "{told}");
+    ensure!(client.at_end());
+    ends_well(&proxy)
 }
 
 fn ends_well(proxy: &Proxy) -> Result<()> {

@@ -212,3 +212,30 @@ fn a_drained_worker_finishes_what_it_promised() {
     assert_eq!(bench.closed, [idle, busy]);
     assert_eq!(bench.worker.client_count(), 0);
 }
+
+#[test]
+fn who_is_cut_off_is_told_the_truth_about_each_request() {
+    let mut bench = Bench::new();
+    let (client, reader, splitter) = (bench.client(), bench.client(), bench.client());
+    bench.kill(2, true);
+    let [sent, half, away] = [key_of(1, 0), key_of(1, 1), key_of(2, 0)];
+    bench.send(client, &format!("INCR {sent}"));
+    bench.send(reader, &format!("GET {sent}"));
+    let wire = bench.wires_of(1)[0];
+    bench.wires.get_mut(&wire).unwrap().takes = Some(5);
+    bench.send(client, &format!("INCR {half}"));
+    bench.send(client, &format!("INCR {away}"));
+    bench.send(splitter, &format!("MGET {sent} {away}"));
+    bench.worker.drain(bench.now);
+    bench.worker.cut_off(bench.now);
+    bench.turn();
+    let got = bench.got(client);
+    let lines: Vec<&str> = got.lines().collect();
+    let not_executed = |line: &str| line.starts_with("-CLUSTERDOWN not executed: slotway ends");
+    assert_eq!(lines.len(), 3, "{got}");
+    assert!(lines[0].starts_with("-UNKNOWNRESULT sent, reply lost: slotway ends"), "{got}");
+    assert!(lines[1..].iter().all(|line| not_executed(line)), "{got}");
+    assert!(not_executed(&bench.got(reader)));
+    assert!(not_executed(&bench.got(splitter)));
+    assert_eq!(bench.worker.client_count(), 0);
+}
