@@ -223,12 +223,26 @@ impl Worker {
             start += len;
         }
         stretches.retain(|&(pool, ..)| pool != NO_POOL);
+        let asked: Vec<u16> = stretches.iter().map(|&(pool, ..)| pool).collect();
+        stretches.retain(|&(pool, ..)| !self.was_replaced(pool, &asked));
         stretches.sort_unstable();
         if stretches.is_empty() {
             stretches.push((NO_POOL, 0, 0));
         }
         let slot = |amid: usize| Slot::new(amid as u16).unwrap_or_default();
         stretches.into_iter().map(|(pool, _, amid)| (slot(amid), pool)).collect()
+    }
+
+    /// Whether a redirect has named a replica of this primary, before any map did: it is a replica
+    /// itself now, which would answer for the same keys a second time.
+    fn was_replaced(&self, primary: u16, owners: &[u16]) -> bool {
+        let node = |pool: u16| self.topology.node_by_id(&self.pools.get(usize::from(pool))?.id);
+        let Some(shard) = node(primary).and_then(|node| self.topology.node(node).shard) else {
+            return false;
+        };
+        let shard = self.topology.shard(shard);
+        node(primary) == Some(shard.primary)
+            && owners.iter().any(|&pool| node(pool).is_some_and(|n| shard.replicas.contains(&n)))
     }
 
     fn owner(&self, slot: Option<Slot>) -> u16 {

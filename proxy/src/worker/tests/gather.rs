@@ -1,14 +1,30 @@
 //! Requests of several parts: over slots, over shards, over nodes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::bench::{Bench, key_of, settings, topology};
+use super::bench::{Bench, key_of, node_id, settings, topology};
 use crate::slot::Slot;
+use crate::topology::{Draft, Endpoint, Node, Role, Topology};
 use crate::worker::Settings;
 
 /// One key of each shard.
 fn keys() -> [String; 3] {
     [key_of(1, 0), key_of(2, 0), key_of(3, 0)]
+}
+
+/// Three shards; the first has a replica on this port.
+fn with_replica(revision: u64, port: u16) -> Arc<Topology> {
+    let mut draft = Draft { revision, ..Draft::default() };
+    for (number, (first, last)) in (1..).zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
+        let endpoint = Endpoint::new("10.0.0.1", number);
+        draft.nodes.push(Node::new(node_id(number), endpoint, Role::Primary));
+        let slot = |n: u16| Slot::new(n).unwrap();
+        draft.own(slot(first), slot(last), node_id(number), 1);
+    }
+    let replica = Node::new(node_id(port), Endpoint::new("10.0.0.1", port), Role::Replica);
+    draft.nodes.push(Node { follows: Some(node_id(1)), ..replica });
+    Arc::new(draft.finish())
 }
 
 #[test]
@@ -191,6 +207,35 @@ fn a_shard_of_which_a_slot_has_moved_is_asked_all_the_same() {
         bench.answer(port, ":1");
     }
     assert_eq!(bench.got(client), "$1\r\na\r\n:3\r\n");
+}
+
+/// After a failover only the slots that somebody had used were known to have another owner: both
+/// nodes of the shard were asked, and each key was counted twice.
+#[test]
+fn a_primary_that_a_redirect_says_was_replaced_is_not_asked() {
+    let mut bench = Bench::new();
+    bench.topology(with_replica(2, 4));
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let slot = Slot::of_key(key.as_bytes()).number();
+    bench.send(client, &format!("GET {key}"));
+    bench.answer(1, &format!("-MOVED {slot} 10.0.0.1:4"));
+    bench.answer(4, "$1\r\na");
+    for command in ["DBSIZE", "FLUSHALL"] {
+        bench.send(client, command);
+        assert_eq!(bench.at(1), [""; 0]);
+        for port in 2..=4 {
+            assert_eq!(bench.at(port), [command], "{port}");
+            bench.answer(port, if command == "DBSIZE" { ":1" } else { "+OK" });
+        }
+    }
+    assert_eq!(bench.got(client), "$1\r\na\r\n:3\r\n+OK\r\n");
+    // The map agrees.
+    bench
+        .topology(topology(3, &[(4, &[(0, 5460)]), (2, &[(5461, 10922)]), (3, &[(10923, 16383)])]));
+    bench.send(client, "DBSIZE");
+    (2..=4).for_each(|port| bench.answer(port, ":1"));
+    assert_eq!(bench.got(client), ":3\r\n");
 }
 
 #[test]
