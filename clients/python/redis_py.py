@@ -235,7 +235,9 @@ def subscriptions_are_refused(r):
 
 
 def other_databases_are_refused():
-    fails(lambda: redis.Redis(**SETTINGS, db=1).ping(), "not allowed in cluster mode")
+    # Valkey 9 knows clusters of several databases; this one has a single one.
+    expected = ("not allowed in cluster mode", "DB index is out of range")
+    fails(lambda: redis.Redis(**SETTINGS, db=1).ping(), expected)
     print("ok: other_databases_are_refused")
 
 
@@ -252,7 +254,8 @@ def fails(action, words, kind=redis.ResponseError):
     try:
         got = action()
     except kind as error:
-        assert words in str(error), f"{words!r} is not in {error}"
+        expected = (words,) if isinstance(words, str) else words
+        assert any(some in str(error) for some in expected), f"{words!r} is not in {error}"
     else:
         raise AssertionError(f"{words!r} was expected, got {got!r}")
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
-use testbed::Proxy;
+use testbed::{Proxy, ServerVersion};
 
 use crate::stage::{shared, slotway};
 use crate::wire::{Client, Reply};
@@ -27,6 +27,7 @@ fn answers_that_do_not_depend_on_who_answers_are_the_node_s() -> Result<()> {
     let proxy = slotway(cluster.seeds()).start()?;
     let mut node = Client::connect(&cluster.nodes()[0].addr())?;
     let mut here = Client::connect(&proxy.addr())?;
+    let version = ServerVersion::of_default_server()?;
     for line in [
         "CLIENT LIST foo",
         "CLIENT LIST ID",
@@ -83,6 +84,10 @@ fn answers_that_do_not_depend_on_who_answers_are_the_node_s() -> Result<()> {
         "CLUSTER HELP",
         "TIME x",
     ] {
+        // Valkey has another error for it from 8.1 on.
+        if line == "CLIENT LIST ID x" && version.valkey && version.at_least(8, 1) {
+            continue;
+        }
         assert_eq!(ask(&mut here, line)?, ask(&mut node, line)?, "{line}");
     }
     Ok(())
@@ -128,7 +133,11 @@ fn reports_have_the_fields_of_a_node_s() -> Result<()> {
     let (ours, theirs): (i64, i64) = (second(&mut here)?, second(&mut node)?);
     assert!((ours - theirs).abs() <= 2, "{ours} and {theirs}");
     let (ours, theirs) = (text(&mut here, "LOLWUT")?, text(&mut node, "LOLWUT")?);
-    assert_eq!(ours.lines().last(), theirs.lines().last());
+    let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
+    assert!(last(&ours).starts_with("Redis ver. "), "{ours}");
+    // Later ones say what they are in words of their own.
+    let version = ServerVersion::of_default_server()?;
+    assert!(version.at_least(7, 4) || last(&ours) == last(&theirs), "{ours}\n{theirs}");
     Ok(())
 }
 
@@ -249,7 +258,11 @@ fn commands_are_told_as_a_node_tells_them() -> Result<()> {
     assert!(ours.len() > 200, "{}", ours.len());
     let mut looser = Vec::new();
     for (name, record) in ours.iter().filter(|(name, _)| !name.starts_with("proxy")) {
-        let Some(known) = theirs.get(name) else { bail!("the node has no {name}") };
+        let Some(known) = theirs.get(name) else {
+            // Vector sets are a module of Redis 8, which some packages leave out.
+            ensure!(name.starts_with('v'), "the node has no {name}");
+            continue;
+        };
         assert_eq!(record.keys, known.keys, "{name}");
         for category in ["@read", "@write", "@fast", "@slow"] {
             let has = |record: &Record| record.categories.iter().any(|c| c == category);
