@@ -39,7 +39,7 @@ pub enum Phase {
 pub enum Kind {
     /// All clients of the worker.
     Shared,
-    /// One request at a time, because of its size.
+    /// One request at a time: of its size, or because it must not share one.
     Dedicated,
     /// Nobody: it is there to see whether the node answers a greeting.
     Probe,
@@ -101,6 +101,11 @@ pub struct Connection {
     pub kind: Kind,
     /// How far it has come.
     pub phase: Phase,
+    /// Whose it is, with all that is on it, while it is lent to a client: it is closed when that
+    /// one leaves.
+    pub lent_to: Option<ClientKey>,
+    /// It stays lent to that client when it has nothing to do.
+    pub kept: bool,
     /// Nothing more is added; it is closed when all is answered. Set when a large reply takes it
     /// over, when its node leaves the cluster or changes its address.
     pub retiring: bool,
@@ -164,6 +169,8 @@ impl Connection {
             serial: 0,
             kind,
             phase: Phase::Dialing,
+            lent_to: None,
+            kept: false,
             retiring: false,
             stream: Stream::Whole,
             paused_at: now,
@@ -271,12 +278,17 @@ impl Connection {
         self.push(ticket, frame);
     }
 
-    /// Takes a large request over without copying it. The connection must have nothing else.
-    pub fn adopt(&mut self, mut ticket: Ticket, frame: Vec<u8>) {
+    /// Takes a request over, without copying it unless `asking` goes before it. The connection
+    /// must have nothing else.
+    pub fn adopt(&mut self, mut ticket: Ticket, frame: Vec<u8>, asking: bool) {
         debug_assert!(self.queue.is_empty() && self.buffer.len() == self.answered);
         self.buffer = frame;
         self.answered = 0;
         self.sent = 0;
+        if asking {
+            self.buffer.splice(0..0, ASKING.iter().copied());
+            self.queue.push_back(Expected::Asking);
+        }
         ticket.process = self.process;
         self.queue.push_back(Expected::Request(ticket));
     }

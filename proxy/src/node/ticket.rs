@@ -59,9 +59,8 @@ pub struct Ticket {
     pub in_doubt: bool,
     /// It runs code of a client: its errors are not believed without need.
     pub forgeable: bool,
-    /// It travels on a connection of its own: its error may break the lines of the protocol, and
-    /// what follows them must be nobody's reply.
-    pub apart: bool,
+    /// Which connections it may travel on.
+    pub way: Way,
     /// It is a write of a client whose writes to a slot go one at a time.
     pub strict: bool,
     /// It waits for `circuit-wait` at most: its shard had been away for a whole deadline when it
@@ -98,13 +97,42 @@ impl Ticket {
             reads_only: false,
             in_doubt: false,
             forgeable: false,
-            apart: false,
+            way: Way::Shared,
             strict: false,
             short: false,
             diverted: false,
             trial: Trial::No,
             process: 0,
         }
+    }
+}
+
+/// Which connections a request may travel on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The one that all clients share, unless it is large.
+    Shared,
+    /// One of its own: its error may break the lines of the protocol, and what follows them must
+    /// be nobody's reply.
+    Apart,
+    /// One of its own, which it may hold up for as long as it likes, and which ends with its
+    /// client.
+    Blocking,
+    /// The one that its client keeps from request to request.
+    Kept,
+}
+
+impl Way {
+    /// It is never on a connection that others use.
+    #[inline]
+    pub fn is_own(self) -> bool {
+        self != Way::Shared
+    }
+
+    /// Its connection is its client's for a time that nobody knows.
+    #[inline]
+    pub fn is_lent(self) -> bool {
+        matches!(self, Way::Blocking | Way::Kept)
     }
 }
 

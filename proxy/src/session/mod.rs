@@ -22,4 +22,4 @@ pub use info::Facts;
 pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
 pub use state::{Away, ClientEnd, Closing, Library, Session, Special, Window};
-pub use stateful::Stateful;
+pub use stateful::{OwnConnection, Stateful};

@@ -114,8 +114,8 @@ pub struct Away {
 pub struct Special(u8);
 
 impl Special {
-    /// A large request is under way on a connection of its own: the next request waits for it.
-    pub const LARGE_REQUEST: Special = Special(1);
+    /// A request of it is under way on a connection of its own: the next request waits for it.
+    pub const ALONE: Special = Special(1);
     /// It waits for the answer to a question: nothing further of it is taken before.
     pub const ASKING: Special = Special(1 << 1);
     /// Its next request is to be looked at in the light of [`Session::stateful`].

@@ -3,7 +3,7 @@
 use super::{Action, Worker};
 use crate::node::ClientKey;
 use crate::resp::{request, write};
-use crate::session::{ClientEnd, Closing};
+use crate::session::{ClientEnd, Closing, Special};
 use crate::time::Moment;
 
 impl Worker {
@@ -55,7 +55,7 @@ impl Worker {
         let Some(session) = self.clients.get(index) else { return };
         let key = ClientKey { index, generation: session.generation };
         let diverted = !session.unsettled.is_empty();
-        if diverted && self.drop_parked(key) {
+        if (diverted && self.drop_parked(key)) || self.is_blocking(key) {
             return self.close_client(index, ClientEnd::Left);
         }
         self.end_client(index, ClientEnd::Left);
@@ -156,9 +156,15 @@ impl Worker {
         if session.closing == Closing::WhenAnswered {
             return self.close_if_answered(index);
         }
-        if session.blocked != session.read_paused {
-            session.read_paused = session.blocked;
-            if session.blocked {
+        // What is under way alone may take for ever, and that the client leaves shows only if it is
+        // read: what it sends meanwhile is kept, within bounds.
+        let kept = session.flow.as_ref().map_or(0, |flow| flow.input.len());
+        let reads_on =
+            session.special.has(Special::ALONE) && kept < self.settings.request_bytes_max;
+        let pauses = session.blocked && !reads_on;
+        if pauses != session.read_paused {
+            session.read_paused = pauses;
+            if pauses {
                 self.cells.output_paused.add(1);
             } else {
                 self.outbox.push(Action::ReadClient { client: index });
@@ -212,6 +218,9 @@ impl Worker {
         self.cells.clients.sub(1);
         why.count(&self.cells);
         self.release_large_read(key);
+        if let Some(ticket) = self.end_own(key) {
+            self.count_dropped(&ticket);
+        }
         self.clients.remove(index);
         self.discard_large_of(key);
         self.outbox.push(Action::CloseClient { client: index });

@@ -321,7 +321,7 @@ impl Worker {
     }
 
     fn oldest_parked(&self) -> Option<Moment> {
-        let of_nodes = self.pools.iter().flat_map(|(_, node)| [&node.lot, &node.large_queue]);
+        let of_nodes = self.pools.iter().flat_map(|(_, node)| [&node.lot, &node.brief_queue]);
         let lots = of_nodes.chain(self.lots.values()).chain([&self.behind]);
         lots.filter_map(super::lots::Lot::oldest).min()
     }

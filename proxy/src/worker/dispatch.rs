@@ -66,8 +66,8 @@ impl Worker {
             }
             return self.park_at_node(pool, ticket, frame);
         }
-        if frame.len() > self.settings.large_request || ticket.apart {
-            return self.dispatch_large(pool, ticket, frame);
+        if frame.len() > self.settings.large_request || ticket.way.is_own() {
+            return self.dispatch_own(pool, ticket, frame, asking);
         }
         let Some(shared) = self.ready_shared(pool) else {
             self.abandon_trial(pool, &ticket);
@@ -147,6 +147,7 @@ impl Worker {
 
     /// Takes a connection that is no more out of its pool.
     pub(super) fn forget_connection(&mut self, index: u32, connection: &Connection) {
+        self.forget_lent(connection);
         let pool = usize::from(connection.pool);
         let Some(node) = self.pools.get_mut(pool) else { return };
         node.cells.connections.sub(1);

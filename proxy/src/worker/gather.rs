@@ -7,7 +7,7 @@ mod joined;
 mod keys;
 
 use super::random_key::Sizes;
-use super::requests::{Step, travels_apart};
+use super::requests::{Step, way};
 use super::scan::Scan;
 use super::settle::Clients;
 use super::{NO_POOL, Worker};
@@ -269,8 +269,8 @@ impl Worker {
         let alone = flow.in_flight() == 0;
         let writes = is_write && parts.iter().flatten().any(|slot| flow.writes.contains(slot));
         let (client, mode) = (ClientKey { index, generation: session.generation }, session.mode);
-        let apart = travels_apart(row, &self.settings);
-        let is_large = len > self.settings.large_request || apart;
+        let way = way(row, &self.settings);
+        let is_large = len > self.settings.large_request || way.is_own();
         if is_large {
             self.large_reads.finished(client); // it is here: nothing of it is waited for
         }
@@ -282,7 +282,7 @@ impl Worker {
             flow.writes.extend(parts.iter().flatten());
         }
         if is_large {
-            session.special.set(Special::LARGE_REQUEST, true);
+            session.special.set(Special::ALONE, true);
             self.cells.large_requests.add(u64::from(len > self.settings.large_request));
         }
         let muted = session.take_mute();
@@ -296,7 +296,7 @@ impl Worker {
             replayable: command::repeatable(row, class, self.settings.retry_unknown),
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
-            apart,
+            way,
             ..Ticket::new(client, mode, row.id, self.now)
         };
         let gather = Gather {
@@ -335,7 +335,7 @@ impl Worker {
             replayable: whole.replayable,
             reads_only: whole.reads_only,
             forgeable: whole.forgeable,
-            apart: whole.apart,
+            way: whole.way,
             ..Ticket::new(whole.client, whole.mode, whole.command, whole.received)
         };
         self.next_arrival += 1;

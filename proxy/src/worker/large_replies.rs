@@ -68,6 +68,7 @@ impl Worker {
                 connection.stream = if turn { Stream::Flowing } else { Stream::Waiting };
                 if !turn {
                     connection.pause(self.now);
+                    self.paused.push(index);
                 }
             }
         }
@@ -199,6 +200,7 @@ impl Worker {
         }
         if pause {
             connection.pause(self.now);
+            self.paused.push(index);
         } else {
             let unread = connection.unpause(self.now);
             self.outbox.push(Action::ReadNode { connection: index });

@@ -138,7 +138,7 @@ impl Worker {
             let base = node.base;
             let moved =
                 |ticket: &Ticket| ticket.slot.is_none_or(|slot| routes[slot.index()] != base);
-            for lot in [&mut node.lot, &mut node.large_queue] {
+            for lot in node.lots() {
                 self.leaving.lot.absorb(lot.take_out(moved));
             }
         }
@@ -153,7 +153,7 @@ impl Worker {
         for &Away { slot, arrival } in &session.unsettled {
             let lots = self.lots.get_mut(&slot.unwrap_or_default()).into_iter();
             let of_nodes = self.pools.iter_mut().map(|(_, node)| node);
-            let lots = lots.chain(of_nodes.flat_map(|n| [&mut n.lot, &mut n.large_queue]));
+            let lots = lots.chain(of_nodes.flat_map(|node| node.lots()));
             dropped.extend(lots.filter_map(|lot| lot.remove(arrival)));
             dropped.extend(self.behind.remove(arrival));
             dropped.extend(self.leaving.lot.remove(arrival));

@@ -26,6 +26,8 @@ const WISH_INTERVAL: Duration = Duration::from_millis(40);
 pub(super) struct Parked {
     pub(super) ticket: Ticket,
     pub(super) frame: Vec<u8>,
+    /// It waits for a connection to a node that takes its slot over: ASKING goes before it.
+    pub(super) asking: bool,
 }
 
 /// Requests that wait for the same thing, in the order in which they were read.
@@ -257,7 +259,7 @@ impl Worker {
         self.parking.requests += 1;
         self.parking.bytes += self.weight(&frame);
         self.show_parking();
-        Some(Parked { ticket, frame })
+        Some(Parked { ticket, frame, asking: false })
     }
 
     /// What a request counts towards the bound in bytes: a large one is in the budget of large
@@ -324,7 +326,8 @@ impl Worker {
                 Gate::Closed { next_try, trying: false } if !node.lot.is_empty() => Some(next_try),
                 _ => None,
             };
-            [next, deadline(&node.lot), deadline(&node.large_queue)]
+            let queues = [deadline(&node.brief_queue), deadline(&node.lent_queue)];
+            [next, deadline(&node.lot), queues.into_iter().flatten().min()]
         });
         let slots = self.lots.values().flat_map(|lot| {
             let next = (!lot.trying && !lot.is_empty()).then_some(lot.next_try);
@@ -351,7 +354,8 @@ impl Worker {
             if self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.lot)) {
                 self.open_circuit(index);
             }
-            self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.large_queue));
+            self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.brief_queue));
+            self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.lent_queue));
             self.try_node(index as u16);
         }
         self.expire(|worker| Some(&mut worker.behind));

@@ -30,6 +30,7 @@ mod modes;
 mod nodes;
 mod operator;
 mod outbox;
+mod own_connections;
 mod pause;
 mod pool;
 mod questions;
@@ -126,6 +127,9 @@ pub struct Worker {
     held_bytes: usize,
     diary: Diary,
     large_reads: LargeReads,
+    /// Connections that are not read for now, because a client does not take its large reply as
+    /// fast as it comes. May name some that are read again, or are no more.
+    paused: Vec<u32>,
     seen_scripts: SeenScripts,
     asked: Asked,
     pause: Option<Pause>,
@@ -167,6 +171,7 @@ impl Worker {
             held_bytes: 0,
             diary: Diary::default(),
             large_reads: LargeReads::default(),
+            paused: Vec::new(),
             seen_scripts: SeenScripts::default(),
             asked: Asked::default(),
             pause: None,

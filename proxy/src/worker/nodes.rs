@@ -122,7 +122,7 @@ impl Worker {
             return self.cells.pushes_swallowed.add(1);
         }
         if kind == Kind::Error && connection.kind == Use::Dedicated {
-            // More may follow an error whose words broke the line (see `travels_apart`).
+            // More may follow an error whose words broke the line (see `Way::Apart`).
             connection.retiring = true;
         }
         match connection.head() {
@@ -245,7 +245,7 @@ impl Worker {
                 _ => self.after_loss(pool, ticket, frame, sent),
             }
         }
-        self.feed_large_queue(pool);
+        self.feed_own_queues(pool);
     }
 
     /// A connection was lost with requests that its process may still hold. Nothing that is sent

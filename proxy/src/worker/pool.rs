@@ -45,8 +45,12 @@ pub(super) struct Pool {
     pub(super) extra: Vec<u32>,
     /// Dedicated connections that have nothing to do, with the moment since when.
     pub(super) idle: Vec<(u32, Moment)>,
-    /// Large requests that wait for a connection of their own.
-    pub(super) large_queue: Lot,
+    /// Requests that wait for a connection of their own and are over soon.
+    pub(super) brief_queue: Lot,
+    /// Those that wait for one to be lent to their client.
+    pub(super) lent_queue: Lot,
+    /// Of a base pool: connections lent to clients, over all pools of the node.
+    pub(super) lent: usize,
     /// Whether requests may go to it.
     pub(super) gate: Gate,
     /// How long to wait between attempts.
@@ -92,7 +96,9 @@ impl Pool {
             shared: None,
             extra: Vec::new(),
             idle: Vec::new(),
-            large_queue: Lot::default(),
+            brief_queue: Lot::default(),
+            lent_queue: Lot::default(),
+            lent: 0,
             gate: Gate::Open,
             backoff: Backoff::default(),
             lot: Lot::default(),
@@ -117,6 +123,11 @@ impl Pool {
             left_behind: node.left_behind.clone(),
             ..Pool::new(node.id, node.endpoint.clone(), Arc::clone(&node.cells), node.base)
         }
+    }
+
+    /// All in which requests wait for it, or for a connection to it.
+    pub(super) fn lots(&mut self) -> [&mut Lot; 3] {
+        [&mut self.lot, &mut self.brief_queue, &mut self.lent_queue]
     }
 
     /// The pool of the same node in this mode, if this is the base pool.
@@ -168,7 +179,8 @@ impl Pool {
         self.extra.is_empty()
             && self.probe.is_none()
             && self.lot.is_empty()
-            && self.large_queue.is_empty()
+            && self.brief_queue.is_empty()
+            && self.lent_queue.is_empty()
             && self.twins.is_empty()
     }
 }

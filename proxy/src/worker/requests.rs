@@ -4,7 +4,7 @@ use super::pool::Pool;
 use super::{NO_POOL, Settings, Worker};
 use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
-use crate::node::{ClientKey, Mode, Phase, Ticket};
+use crate::node::{ClientKey, Mode, Phase, Ticket, Way};
 use crate::resp::request::{Frame, canonical_inline};
 use crate::resp::{Args, write};
 use crate::routing::{Plan, anyway, plan};
@@ -14,7 +14,7 @@ use crate::slot::Slot;
 pub(super) use super::large_requests::LargeReads;
 
 /// While any of this is the case with a client, nothing further of it is taken.
-const MUST_WAIT: Special = Special::LARGE_REQUEST.and(Special::ASKING);
+const MUST_WAIT: Special = Special::ALONE.and(Special::ASKING);
 
 /// What became of a request that was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +129,8 @@ impl Worker {
         };
         let Some(session) = self.clients.get(index) else { return Step::Taken };
         let alone = session.in_flight() == 0;
-        let apart = travels_apart(row, &self.settings);
-        let is_large = len > self.settings.large_request || apart;
+        let way = way(row, &self.settings);
+        let is_large = len > self.settings.large_request || way.is_own();
         if session.would_overtake(slot) || (is_large && !alone) {
             session.blocked = true;
             if len > self.settings.large_request {
@@ -168,7 +168,7 @@ impl Worker {
             replayable: command::repeatable(row, class, self.settings.retry_unknown),
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
-            apart,
+            way,
             strict,
             ..Ticket::new(client, session.mode, row.id, self.now)
         };
@@ -196,7 +196,7 @@ impl Worker {
             && matches!(connection.phase, Phase::Ready)
             && connection.unsent_bytes() <= self.settings.park_max_bytes
             && frame.len() <= self.settings.large_request
-            && !ticket.apart
+            && !ticket.way.is_own()
         {
             connection.push(ticket, frame);
             pool.cells.requests_total.add(1);
@@ -320,12 +320,13 @@ fn release(version: &str) -> command::Version {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Whether a command must not share a connection. Some servers repeat line ends of their
+/// Which connections a command may travel on. Some servers repeat line ends of their
 /// arguments, or of a script's own words, in an error: one request gets two replies then, and the
 /// second would be taken for that of another client (failure-masking contract, §1.7). FUNCTION of
 /// all servers does so, scripts of those for which [`Settings::scripts_apart`] is set.
 #[inline(always)]
-pub(super) fn travels_apart(row: &Row, settings: &Settings) -> bool {
-    (matches!(row.keys, command::Keys::None) && row.name.starts_with("function|"))
-        || (settings.scripts_apart && row.may_forge_errors())
+pub(super) fn way(row: &Row, settings: &Settings) -> Way {
+    let apart = (matches!(row.keys, command::Keys::None) && row.name.starts_with("function|"))
+        || (settings.scripts_apart && row.may_forge_errors());
+    if apart { Way::Apart } else { Way::Shared }
 }

@@ -317,8 +317,8 @@ impl News {
         {
             self.next_up.push(next);
         }
-        if session.special.has(Special::LARGE_REQUEST) && ticket.part == WHOLE {
-            session.special.set(Special::LARGE_REQUEST, false);
+        if session.special.has(Special::ALONE) && ticket.part == WHOLE {
+            session.special.set(Special::ALONE, false);
             self.large_done.push(ticket.client);
         }
         // A reply that is not wanted leaves nothing to write, after which it would be looked

@@ -86,10 +86,10 @@ impl Worker {
         self.retire_shared(index);
         self.retire_extra(index);
         if let Some(pool) = self.pools.get_mut(usize::from(index)) {
-            let (lot, large) =
-                (std::mem::take(&mut pool.lot), std::mem::take(&mut pool.large_queue));
-            self.release(lot);
-            self.release(large);
+            let lots = pool.lots().map(std::mem::take);
+            for lot in lots {
+                self.release(lot);
+            }
             self.end_waits();
         }
     }

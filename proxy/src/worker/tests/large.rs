@@ -195,3 +195,19 @@ fn a_request_larger_than_the_whole_budget_is_refused() {
     assert!(got.starts_with("-OVERLOADED not executed: "), "{got}");
     assert_eq!(bench.closed, [client]);
 }
+
+/// It went there without ASKING before, and back again, until the slot was there.
+#[test]
+fn a_large_request_to_a_slot_that_moves_is_asked_for() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let slot = crate::slot::Slot::of_key(key.as_bytes());
+    bench.send(client, &format!("SET {key} {}", "x".repeat(LARGE)));
+    bench.answer(1, &format!("-ASK {slot} 10.0.0.1:2"));
+    let at = bench.at(2);
+    assert_eq!((at.len(), at[0].as_str()), (2, "ASKING"));
+    bench.answer(2, "+OK");
+    bench.answer(2, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n");
+}

@@ -39,7 +39,8 @@ pub(super) fn check(world: &mut World) {
         let known = usize::from(pool.shared.is_some()) + pool.idle.len();
         assert_eq!(of_pool.count(), known, "a connection without use: {:?}", pool.extra);
         assert!(pool.probe.is_none(), "a probe for ever");
-        assert!(pool.lot.is_empty() && pool.large_queue.is_empty());
+        assert!(pool.lot.is_empty() && pool.brief_queue.is_empty() && pool.lent_queue.is_empty());
+        assert_eq!(pool.lent, 0);
         assert!(!matches!(pool.gate, Gate::Closed { trying: true, .. }), "nobody tries");
     }
     for (slot, lot) in &worker.lots {
