@@ -58,6 +58,11 @@ pub struct Flow {
     held: Vec<u8>,
     /// How many bytes of `held` entries point to.
     held_live: usize,
+    /// Messages that are no replies and wait for a request's turn: its number, and what goes out
+    /// right behind its reply. In the order of the ring, at most one for each request.
+    asides: VecDeque<(u32, Vec<u8>)>,
+    /// Bytes of those.
+    aside_bytes: usize,
     out: Vec<u8>,
     written: usize,
 }
@@ -131,16 +136,35 @@ impl Flow {
         false
     }
 
+    /// Adds a message that is no reply. It goes out behind all replies that have come already, or
+    /// have begun to, and never inside one; wanted or not (CLIENT REPLY is about replies). Returns
+    /// whether bytes were added to the output.
+    pub fn interject(&mut self, message: &[u8]) -> bool {
+        let has_come = |entry: &Entry| matches!(entry, Entry::Held { .. } | Entry::Large { .. });
+        let come = self.ring.iter().rposition(has_come).map(|index| index as u32);
+        // A large reply that was lost has not come any more, but what waits for its turn does.
+        let promised = self.asides.back().map(|(number, _)| number.wrapping_sub(self.first));
+        let Some(index) = come.max(promised) else {
+            self.out.extend_from_slice(message);
+            return true;
+        };
+        self.aside_bytes += message.len();
+        let number = self.first.wrapping_add(index);
+        match self.asides.back_mut() {
+            Some((last, aside)) if *last == number => aside.extend_from_slice(message),
+            _ => self.asides.push_back((number, message.to_vec())),
+        }
+        false
+    }
+
     /// The front was settled: takes it off, and all behind it whose replies are there already.
     fn advance(&mut self) {
-        self.ring.pop_front();
-        self.first = self.first.wrapping_add(1);
+        self.pop();
         while let Some(Entry::Held { start, len }) = self.ring.front().copied() {
             let (start, len) = (start as usize, len as usize);
             self.out.extend_from_slice(&self.held[start..start + len]);
             self.held_live -= len;
-            self.ring.pop_front();
-            self.first = self.first.wrapping_add(1);
+            self.pop();
         }
         if self.held_live == 0 {
             self.held.clear();
@@ -149,6 +173,19 @@ impl Flow {
         {
             self.compact();
         }
+    }
+
+    /// The reply of the front is out: what was to follow it does.
+    #[inline]
+    fn pop(&mut self) {
+        self.ring.pop_front();
+        if self.asides.front().is_some_and(|(number, _)| *number == self.first)
+            && let Some((_, aside)) = self.asides.pop_front()
+        {
+            self.aside_bytes -= aside.len();
+            self.out.extend_from_slice(&aside);
+        }
+        self.first = self.first.wrapping_add(1);
     }
 
     fn compact(&mut self) {
@@ -237,10 +274,10 @@ impl Flow {
         }
     }
 
-    /// Bytes of replies that wait for the client or for an earlier reply.
+    /// Bytes of replies and messages that wait for the client or for an earlier reply.
     #[inline]
     pub fn reply_bytes(&self) -> usize {
-        self.out.len() - self.written + self.held_live
+        self.out.len() - self.written + self.held_live + self.aside_bytes
     }
 
     /// Nothing is under way: the flow can go back to the shelf.
@@ -255,6 +292,8 @@ impl Flow {
         self.first = self.first.wrapping_add(self.ring.len() as u32);
         self.ring.clear();
         self.held_live = 0;
+        self.asides = VecDeque::new();
+        self.aside_bytes = 0;
         self.written = 0;
         self.writes = Vec::new();
         self.gathers = 0;
@@ -267,147 +306,4 @@ impl Flow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Whatever the order in which replies come and whatever the client takes at a time,
-        /// it sees them in the order of its requests.
-        #[test]
-        fn replies_leave_in_request_order(
-            order in Just((0u32..40).collect::<Vec<_>>()).prop_shuffle(),
-            sizes in proptest::collection::vec(0usize..9000, 40),
-            takes in proptest::collection::vec(0usize..20_000, 40),
-        ) {
-            let mut flow = Flow::default();
-            let reply = |n: u32| format!("{n}:{}\n", "x".repeat(sizes[n as usize])).into_bytes();
-            let numbers: Vec<u32> = (0..40).map(|_| flow.push()).collect();
-            let mut seen = Vec::new();
-            for (n, take) in order.into_iter().zip(takes) {
-                prop_assert_eq!(flow.settle(numbers[n as usize], &reply(n)).is_ok(), true);
-                let take = take.min(flow.output().len());
-                seen.extend_from_slice(&flow.output()[..take]);
-                flow.wrote(take);
-            }
-            seen.extend_from_slice(flow.output());
-            let rest = flow.output().len();
-            flow.wrote(rest);
-            prop_assert_eq!(seen, (0..40).flat_map(reply).collect::<Vec<u8>>());
-            prop_assert!(flow.is_idle());
-        }
-    }
-
-    #[test]
-    fn a_request_is_settled_once_and_only_if_it_is_there() {
-        let mut flow = Flow::default();
-        let (a, b) = (flow.push(), flow.push());
-        assert_eq!(flow.settle(b, b"b"), Ok(false));
-        assert_eq!(flow.settle(b, b"again"), Err(Misplaced));
-        assert_eq!(flow.settle(a, b"a"), Ok(true));
-        assert_eq!(flow.settle(a, b"again"), Err(Misplaced));
-        assert_eq!(flow.settle(b.wrapping_add(1), b"never asked"), Err(Misplaced));
-        assert_eq!(flow.output(), b"ab");
-    }
-
-    #[test]
-    fn local_answers_keep_their_place() {
-        let mut flow = Flow::default();
-        assert!(flow.answer(|out| out.extend_from_slice(b"1")));
-        let two = flow.push();
-        assert!(!flow.answer(|out| out.extend_from_slice(b"3")));
-        assert_eq!(flow.output(), b"1");
-        flow.settle(two, b"2").unwrap();
-        assert_eq!(flow.output(), b"123");
-    }
-
-    #[test]
-    fn a_large_reply_waits_for_its_turn_and_passes_through() {
-        let mut flow = Flow::default();
-        let (a, b, c) = (flow.push(), flow.push(), flow.push());
-        assert_eq!(flow.begin_large(b, 9), Ok(false));
-        assert_eq!(flow.settle(c, b"c"), Ok(false));
-        assert_eq!(flow.large_front(), None);
-        flow.settle(a, b"a").unwrap();
-        assert_eq!(flow.large_front(), Some(9));
-        flow.pass(b"b1");
-        flow.pass(b"b2");
-        flow.end_large();
-        assert_eq!(flow.output(), b"ab1b2c");
-    }
-
-    #[test]
-    fn what_is_muted_and_comes_early_leaves_nothing_to_look_for() {
-        let mut flow = Flow::default();
-        let (a, b, c) = (flow.push(), flow.push(), flow.push_muted());
-        flow.settle(b, b"+b\r\n").unwrap();
-        flow.settle(c, b"+c\r\n").unwrap();
-        let d = flow.push();
-        assert!(flow.settle(a, b"+a\r\n").unwrap());
-        flow.settle(d, b"+d\r\n").unwrap();
-        assert_eq!(flow.output(), b"+a\r\n+b\r\n+d\r\n");
-        let (a, b, c, d) = (flow.push(), flow.push(), flow.push(), flow.push_muted());
-        flow.settle(b, b"+b\r\n").unwrap();
-        flow.settle(d, b"+d\r\n").unwrap();
-        flow.settle(a, b"+a\r\n").unwrap();
-        flow.settle(c, b"+c\r\n").unwrap();
-        assert_eq!((flow.in_flight(), flow.output().len()), (0, 24));
-    }
-
-    #[test]
-    fn what_is_muted_has_its_turn_and_says_nothing() {
-        let mut flow = Flow::default();
-        let (a, b, c, d) = (flow.push_muted(), flow.push(), flow.push_muted(), flow.push());
-        flow.settle(b, b"b").unwrap();
-        assert_eq!(flow.output(), b"", "its turn has not come");
-        flow.settle(a, b"a").unwrap();
-        assert_eq!(flow.begin_large(c, 9), Ok(true));
-        flow.pass(b"c");
-        flow.end_large();
-        flow.settle(d, b"d").unwrap();
-        assert_eq!(flow.output(), b"bd");
-    }
-
-    /// What was held before it had gone by then, and the place it pointed to with it: a panic.
-    #[test]
-    fn what_is_muted_behind_a_held_reply_waits_for_its_turn_too() {
-        let mut flow = Flow::default();
-        let (a, b, c, d) = (flow.push(), flow.push(), flow.push(), flow.push_muted());
-        flow.settle(b, b"b").unwrap();
-        flow.settle(d, b"d").unwrap();
-        flow.answer(|_| ());
-        flow.settle(a, b"a").unwrap();
-        flow.settle(c, b"c").unwrap();
-        assert_eq!((flow.output(), flow.in_flight()), (&b"abc"[..], 0));
-    }
-
-    #[test]
-    fn a_recycled_flow_takes_no_late_reply() {
-        let mut flow = Flow::default();
-        let late = flow.push();
-        flow.recycle(1024);
-        flow.push();
-        assert_eq!(flow.settle(late, b"late"), Err(Misplaced));
-    }
-
-    #[test]
-    fn held_replies_do_not_pile_up_behind_a_slow_one() {
-        let mut flow = Flow::default();
-        let mut slow = flow.push();
-        let mut most = 0;
-        for _ in 0..1000 {
-            let quick: Vec<u32> = (0..8).map(|_| flow.push()).collect();
-            let next_slow = flow.push();
-            for n in quick {
-                flow.settle(n, &[b'x'; 1000]).unwrap();
-            }
-            // The next slow one holds the ring, so `held` never becomes empty at this point.
-            flow.settle(slow, b"s").unwrap();
-            slow = next_slow;
-            most = most.max(flow.held.capacity());
-            let len = flow.output().len();
-            flow.wrote(len);
-        }
-        assert!(most < 4 * COMPACT_BYTES, "{most} bytes for 8,000 live ones");
-    }
-}
+mod tests;
