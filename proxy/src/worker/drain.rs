@@ -27,7 +27,7 @@ impl Worker {
         waiting.push(std::mem::take(&mut self.behind));
         waiting.push(std::mem::take(&mut self.leaving.lot));
         for (_, node) in &mut self.pools {
-            waiting.extend([&mut node.lot, &mut node.large_queue].map(std::mem::take));
+            waiting.extend(node.lots().map(std::mem::take));
         }
         for mut lot in waiting {
             while let Some(parked) = lot.pop() {
