@@ -126,6 +126,7 @@ impl World {
         self.thaw(port);
         let node = self.cluster.node(port);
         (node.down, node.trouble) = (false, Trouble::None);
+        self.bounds.forget(port);
         for wire in self.wires.values_mut().filter(|wire| wire.port == port) {
             wire.locked = false;
         }
