@@ -94,6 +94,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let pool = connection.pool;
         connection.ready(now);
+        self.touch(index); // what is to be killed may have been queued while it was confirmed
         self.note_ready(index);
         let Some(connection) = self.connections.get(index as usize) else { return };
         if connection.kind == Use::Dedicated {

@@ -298,3 +298,25 @@ fn what_is_lost_during_a_greeting_is_killed_at_its_end() {
     let kill = |id| format!("CLIENT KILL ID {id}");
     assert_eq!(bench.killed, [kill(shared), kill(large)]);
 }
+
+/// Its successor waits for another node to say who the primary is; then it is killed at once, not
+/// with the next request.
+#[test]
+fn what_is_lost_while_its_successor_is_confirmed_is_killed_then() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.client(), bench.client());
+    bench.freeze(1);
+    let old = bench.wires_of(1)[0];
+    bench.send(client, &format!("INCR {}", key_of(1, 0)));
+    bench.live(Duration::from_secs(3));
+    bench.send(other, &format!("INCR {}", key_of(1, 1)));
+    bench.live(Duration::from_millis(500));
+    bench.thaw(1);
+    bench.worker.client_lost(other, bench.now);
+    bench.wires.remove(&old);
+    bench.worker.node_lost(old, bench.now);
+    bench.turn();
+    assert_eq!(bench.killed, [""; 0]);
+    bench.look(2);
+    assert_eq!(bench.killed, [format!("CLIENT KILL ID {old}")]);
+}
