@@ -116,6 +116,8 @@ pub struct Connection {
     /// How long it was paused, before that, in the reply at the head while others waited behind
     /// it. Time and not progress: a client that takes a byte now and then holds up the others too.
     pub held_up: Duration,
+    /// It may end in half a request ([`Connection::take_unsent`]): nothing more can be asked on it.
+    pub cut: bool,
     /// The driver knows that there is something to write.
     pub dirty: bool,
     /// The driver was told not to read from it.
@@ -172,6 +174,7 @@ impl Connection {
             lent_to: None,
             kept: false,
             retiring: false,
+            cut: false,
             stream: Stream::Whole,
             paused_at: now,
             held_up: Duration::ZERO,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Worker;
 use super::lots::Lot;
 use super::pool::Gate;
-use crate::node::{ClientKey, Ticket, Trial};
+use crate::node::{ClientKey, Connection, Ticket, Trial};
 use crate::session::Away;
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -113,11 +113,13 @@ impl Worker {
 
     /// The way of slots has changed: what is queued on the connection of another node than their
     /// owner, and not handed over, goes to the owner. In a partition that node may be one that was
-    /// replaced, and whatever it would acknowledge would be lost.
-    pub(super) fn call_back_moved(&mut self) {
+    /// replaced, and whatever it would acknowledge would be lost. `fell(node, slot)`: it was the
+    /// owner just before.
+    pub(super) fn call_back_moved(&mut self, fell: impl Fn(u16, Slot) -> bool) {
         let routes = self.routes.clone();
         let mut moved = self
             .call_back(|base, ticket| ticket.slot.is_some_and(|slot| routes[slot.index()] != base));
+        moved.extend(self.call_back_halves(fell));
         moved.sort_unstable_by_key(|(_, ticket, _)| ticket.arrival);
         for (pool, mut ticket, frame) in moved {
             self.abandon_trial(pool, &ticket);
@@ -125,6 +127,38 @@ impl Worker {
             self.divert(&mut ticket);
             self.dispatch(ticket, frame);
         }
+    }
+
+    /// A request that a node has in part is not completed if the node has just lost the slot. Its
+    /// connection ends there: nothing can follow half a request, so what is behind it is taken back
+    /// as well. What came before it is still answered; nobody pays but by a new connection. (Only
+    /// then, and not whenever the node is not the owner: one that was sent on with ASK would begin
+    /// anew with each new map.)
+    fn call_back_halves(
+        &mut self,
+        fell: impl Fn(u16, Slot) -> bool,
+    ) -> Vec<(u16, Ticket, Vec<u8>)> {
+        let fallen = |connection: &Connection| {
+            let slot = connection.half_sent().and_then(|ticket| ticket.slot);
+            slot.is_some_and(|slot| fell(self.base_of(connection.pool), slot))
+        };
+        let halves = self.connections.iter().filter(|(_, connection)| fallen(connection));
+        let halves: Vec<u32> = halves.map(|(index, _)| index as u32).collect();
+        let mut taken = Vec::new();
+        for index in halves {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let (pool, serial) = (connection.pool, connection.serial);
+            connection.retiring = true;
+            if self.pools.get(usize::from(pool)).is_some_and(|node| node.shared == Some(index)) {
+                self.retire_shared(pool);
+            }
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let unsent = connection.take_unsent();
+            taken.extend(unsent.into_iter().map(|(ticket, frame)| (pool, ticket, frame)));
+            self.end_doubts(|doubt| doubt.connection == serial);
+            self.after_extra(index);
+        }
+        taken
     }
 
     /// The topology has changed: those that wait for a slot, or for a node that is not the owner

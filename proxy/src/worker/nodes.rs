@@ -141,7 +141,7 @@ impl Worker {
                 self.hold(index, kind, reply);
             }
             Some(Expected::Request(ticket))
-                if kind == Kind::Error && is_doubtful(ticket, reply) =>
+                if kind == Kind::Error && !connection.cut && is_doubtful(ticket, reply) =>
             {
                 self.ask_back(index, reply);
             }

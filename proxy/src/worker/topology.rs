@@ -40,14 +40,19 @@ impl Worker {
                 None => {}
             }
         }
-        self.topology = topology;
-        self.reroute_slots();
+        let old = std::mem::replace(&mut self.topology, topology);
+        let by_map = self.routes_of(&old);
+        let before = self.reroute_slots();
         let gone = self.pools.iter().filter(|(_, pool)| !pool.listed).map(|(i, _)| i as u16);
         for index in gone.chain(moved_away).collect::<Vec<_>>() {
             self.leave_node(index);
         }
         self.remove_dead_pools();
-        self.call_back_moved();
+        let now = self.routes.clone();
+        self.call_back_moved(|base, slot| {
+            let was = |routes: &[u16; Slot::COUNT]| routes[slot.index()] == base;
+            !was(&now) && (was(&before) || was(&by_map))
+        });
         self.abandon_superseded();
         self.reroute_parked();
         self.end_waits();
@@ -67,17 +72,24 @@ impl Worker {
         nodes
     }
 
-    fn reroute_slots(&mut self) {
+    /// Routes as the map has them. Returns those before.
+    fn reroute_slots(&mut self) -> Box<[u16; Slot::COUNT]> {
+        let now = self.routes_of(&self.topology);
+        let before = std::mem::replace(&mut self.routes, now.clone());
+        self.divert_in_flight(|slot| before[slot.index()] != now[slot.index()]);
+        before
+    }
+
+    /// Slot → base pool of its owner by this map.
+    fn routes_of(&self, map: &Topology) -> Box<[u16; Slot::COUNT]> {
         let mut routes = Box::new([NO_POOL; Slot::COUNT]);
-        for (_, shard) in self.topology.shards() {
-            let Some(pool) = self.pool_of(&self.topology.node(shard.primary).id) else { continue };
+        for (_, shard) in map.shards() {
+            let Some(pool) = self.pool_of(&map.node(shard.primary).id) else { continue };
             for range in &shard.ranges {
                 routes[range.first.index()..=range.last.index()].fill(pool);
             }
         }
-        let before = std::mem::replace(&mut self.routes, routes);
-        let now: Vec<u16> = self.routes.to_vec();
-        self.divert_in_flight(|slot| before[slot.index()] != now[slot.index()]);
+        routes
     }
 
     /// A node has left the cluster or is at another address: its connections only finish what

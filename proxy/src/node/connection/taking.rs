@@ -4,9 +4,26 @@ use super::{Connection, Expected, Lost};
 use crate::node::Ticket;
 
 impl Connection {
+    /// The request of which a part was handed over and a part not, if there is one.
+    pub fn half_sent(&self) -> Option<&Ticket> {
+        let mut end = self.buffer.len();
+        for expected in self.queue.iter().rev() {
+            let start = end - expected.len();
+            if start < self.sent {
+                return match expected {
+                    Expected::Request(ticket) if self.sent < end => Some(ticket),
+                    _ => None,
+                };
+            }
+            end = start;
+        }
+        None
+    }
+
     /// Takes back the requests of which the last byte was not handed over, with their bytes.
     /// Nothing may be written on the connection after this: it may end in half a request.
     pub fn take_unsent(&mut self) -> Vec<(Ticket, Vec<u8>)> {
+        self.cut = true;
         let mut taken = Vec::new();
         let mut end = self.buffer.len();
         while let Some(last) = self.queue.back()

@@ -197,3 +197,60 @@ fn a_large_request_that_is_given_up_leaves_its_connection_to_the_next() {
     bench.answer(1, "+OK");
     assert_eq!(bench.got(client), "+OK\r\n", "its place is not lost");
 }
+
+/// In a partition the old owner would execute what it has in part as soon as it has all of it.
+#[test]
+fn what_a_replaced_node_was_handed_in_part_is_not_completed_there() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.client(), bench.client());
+    let (key, stays) = (key_of(1, 0), key_of(1, 1));
+    let wire = bench.wires_of(1)[0];
+    let requests = [format!("INCR {key}"), format!("RPUSH {key} 1"), format!("GET {stays}")];
+    // The kernel takes the first one and a half.
+    let first = encode(&requests[0]).len();
+    bench.wires.get_mut(&wire).unwrap().takes = Some(first + 10);
+    bench.send(client, &requests[0]);
+    bench.send(client, &requests[1]);
+    bench.send(other, &requests[2]);
+    let (slot, kept) = (slot_of(&key), slot_of(&stays));
+    assert!(slot < kept && kept <= 5460);
+    let moved = topology(2, &[(4, &[(0, slot)]), (1, &[(slot + 1, 5460)]), (2, &[(5461, 16383)])]);
+    bench.topology(moved);
+    bench.wires.get_mut(&wire).unwrap().takes = None;
+    bench.turn();
+    assert_eq!(bench.at(4), [""; 0], "an earlier one of the same client is not answered");
+    assert_eq!(bench.at(1), [&*requests[0], &*requests[2]], "the last one on a new connection");
+    bench.answer_on(wire, ":1");
+    assert_eq!(bench.at(4), [&*requests[1]]);
+    bench.answer(4, ":2");
+    bench.answer(1, "$1\r\nx");
+    assert_eq!(
+        (bench.got(client), bench.got(other)),
+        (":1\r\n:2\r\n".into(), "$1\r\nx\r\n".into())
+    );
+    assert!(!bench.wires.contains_key(&wire), "it ends in half a request");
+    assert_eq!(bench.cells.unknown_results.get(), 0);
+}
+
+/// Half a request can be followed by nothing, not even by a question of ours.
+#[test]
+fn nothing_is_asked_behind_half_a_request() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let script = format!("EVAL script 1 {key}");
+    let wire = bench.wires_of(1)[0];
+    bench.wires.get_mut(&wire).unwrap().takes = Some(encode(&script).len() + 10);
+    bench.send(client, &script);
+    bench.send(client, &format!("INCR {key}"));
+    bench.topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+    bench.wires.get_mut(&wire).unwrap().takes = None;
+    bench.answer_on(wire, "-CLUSTERDOWN The cluster is down");
+    assert_eq!(bench.got(client), "-CLUSTERDOWN The cluster is down\r\n");
+    assert_eq!(bench.at(4), [format!("INCR {key}")]);
+    assert!(!bench.wires.contains_key(&wire));
+}
+
+fn slot_of(key: &str) -> u16 {
+    Slot::of_key(key.as_bytes()).number()
+}
