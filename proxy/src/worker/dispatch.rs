@@ -48,6 +48,7 @@ impl Worker {
     /// Sends a request to the node of this pool, with ASKING before it if so told, or lets it wait
     /// there.
     pub(super) fn dispatch_to(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, asking: bool) {
+        self.outdated.remove(&ticket.arrival);
         if self.clients.has_earlier_away(&ticket) {
             self.abandon_trial(pool, &ticket);
             return self.park_behind(ticket, frame);

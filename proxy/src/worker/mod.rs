@@ -54,7 +54,7 @@ pub use settings::{Credentials, Settings};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 
 use crate::metrics::{NodeCells, WorkerCells};
@@ -110,6 +110,10 @@ pub struct Worker {
     /// Slot → base pool of its owner: the topology's primaries with what redirects have taught since.
     routes: Box<[u16; Slot::COUNT]>,
     topology: Arc<Topology>,
+    /// Requests (by `arrival`) that were under way when the map gave their slot to another node: a
+    /// redirect that answers one may be older than the map. May name some that are settled, until
+    /// the next map comes.
+    outdated: HashSet<u64>,
     /// Requests that wait for a slot; those that wait for a node are in its pool.
     lots: HashMap<Slot, Lot>,
     /// Requests that wait for an earlier one of the same client and slot.
@@ -161,6 +165,7 @@ impl Worker {
             pools: Slab::new(),
             routes: Box::new([NO_POOL; Slot::COUNT]),
             topology: Arc::new(Topology::empty()),
+            outdated: HashSet::new(),
             lots: HashMap::new(),
             behind: Lot::default(),
             leaving: Leaving::default(),

@@ -30,17 +30,18 @@ impl Worker {
         reply: &[u8],
         fate: &Fate<'_>,
     ) {
+        let outdated = self.outdated.contains(&ticket.arrival);
         let target = match fate {
-            Fate::Rejected(Rejection::Moved(to)) => {
-                let named = self.target(pool, to);
-                named.map(|named| self.newer_owner(pool, to.slot).unwrap_or(named))
+            Fate::Rejected(Rejection::Ask(to)) if !outdated => self.target(pool, to),
+            Fate::Rejected(Rejection::Moved(to) | Rejection::Ask(to)) => {
+                let by_map = self.newer_owner(pool, to.slot, outdated);
+                self.target(pool, to).map(|named| by_map.unwrap_or(named))
             }
-            Fate::Rejected(Rejection::Ask(to)) => self.target(pool, to),
             _ => None,
         };
         let base = self.base_of(pool);
-        let tried =
-            target == Some(base) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX;
+        let tried = !outdated
+            && (target == Some(base) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX);
         let verdict = verdict(
             fate,
             Situation {
@@ -51,7 +52,7 @@ impl Worker {
             },
         );
         if let Fate::Rejected(rejection) = fate {
-            self.note_rejection(pool, rejection, target);
+            self.note_rejection(pool, rejection, target, outdated);
             self.count_resent(pool);
         }
         // Whatever is not a refusal of the node as a whole shows that the node is there.
@@ -104,14 +105,16 @@ impl Worker {
         }
     }
 
-    /// The owner of a slot by the map, if the node that says MOVED was left behind: what it names
-    /// may be an owner of long ago, and in a partition one that still takes writes.
-    fn newer_owner(&self, answered_by: u16, slot: Slot) -> Option<u16> {
+    /// The owner of a slot by the map, if the node that says MOVED was left behind, or may have said
+    /// it before the map came (`outdated`): what it names may be an owner of long ago, and in a
+    /// partition one that still takes writes.
+    fn newer_owner(&self, answered_by: u16, slot: Slot, outdated: bool) -> Option<u16> {
         let node = self.pools.get(usize::from(answered_by))?;
         let owner = self.topology.primary_of(slot).map(|owner| self.topology.node(owner).id);
         let owner = owner.and_then(|owner| self.pool_of(&owner)).unwrap_or(NO_POOL);
-        let is_newer = owner != NO_POOL && owner != self.base_of(answered_by);
-        (is_newer && self.topology.is_behind(&node.id, slot)).then_some(owner)
+        let is_newer = owner != self.base_of(answered_by);
+        let is_older = outdated || (is_newer && self.topology.is_behind(&node.id, slot));
+        (is_older && owner != NO_POOL).then_some(owner)
     }
 
     /// The base pool of the node that a redirect names, if a view of a known node lists it.
@@ -122,7 +125,13 @@ impl Worker {
     }
 
     /// Counts a rejection and learns from it.
-    fn note_rejection(&mut self, pool: u16, rejection: &Rejection<'_>, target: Option<u16>) {
+    fn note_rejection(
+        &mut self,
+        pool: u16,
+        rejection: &Rejection<'_>,
+        target: Option<u16>,
+        outdated: bool,
+    ) {
         let node = self.pools.get(usize::from(pool));
         let (cells, mut redirect) = (&self.cells, None);
         match rejection {
@@ -135,7 +144,7 @@ impl Worker {
                 match target {
                     Some(target) if self.routes[to.slot.index()] == target => {}
                     Some(target) => {
-                        let by_map = self.newer_owner(pool, to.slot) == Some(target);
+                        let by_map = self.newer_owner(pool, to.slot, outdated) == Some(target);
                         let behind = node.is_some_and(|n| self.topology.is_behind(&n.id, to.slot));
                         if by_map || !behind {
                             self.routes[to.slot.index()] = target;

@@ -234,3 +234,23 @@ fn pipelined_requests_are_moved_in_order() {
     }
     assert_eq!(bench.got(client), ":0\r\n:1\r\n:2\r\n:3\r\n:4\r\n");
 }
+
+/// The node had said it before it heard what the map says; in a partition the one that it names
+/// may be a primary that was replaced.
+#[test]
+fn a_redirect_that_was_sent_before_the_map_came_does_not_outdo_it() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    bench.send(client, &format!("RPUSH {key} 1"));
+    let wire = bench.wires_of(1)[0];
+    bench.topology(topology(2, &[(1, &[(0, 0)]), (4, &[(1, 5460)]), (2, &[(5461, 16383)])]));
+    bench.answer_on(wire, &format!("-MOVED {} 10.0.0.1:2", slot_of(&key)));
+    assert_eq!(bench.at(4), [format!("RPUSH {key} 1")]);
+    bench.send(client, &format!("GET {key}"));
+    bench.answer(4, ":1");
+    assert_eq!(bench.at(4), [format!("GET {key}")], "nor has it patched the map");
+    // What is sent from now on is answered by nodes that know the map.
+    bench.answer(4, &format!("-MOVED {} 10.0.0.1:2", slot_of(&key)));
+    assert_eq!(bench.at(2), [format!("GET {key}")]);
+}
