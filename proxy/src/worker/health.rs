@@ -8,9 +8,10 @@
 
 use std::time::Duration;
 
+use super::rejections::is_rejection;
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Connection, Expected, Kind as Use, Phase, Replies, Stream, Ticket};
+use crate::node::{Connection, Expected, Kind as Use, Phase, Replies, Stream, Ticket, Trial};
 use crate::resp::reply::Kind;
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -184,8 +185,18 @@ impl Worker {
     pub(super) fn hold(&mut self, index: u32, kind: Kind, reply: &[u8]) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let (pool, frame) = (connection.pool, connection.head_frame().to_vec());
-        let Some(Expected::Request(ticket)) = connection.pop() else { return };
+        let Some(Expected::Request(mut ticket)) = connection.pop() else { return };
         self.outbox.wish(WishReason::NotServing);
+        if kind == Kind::Error && is_rejection(&ticket, reply) {
+            // True, whoever the primary is; where to go now is for others to say. Its gate is shut
+            // until then.
+            if ticket.trial == Trial::Node {
+                ticket.trial = Trial::No;
+            }
+            self.outdated.insert(ticket.arrival);
+            self.error_reply(pool, ticket, frame, reply);
+            return self.after_extra(index);
+        }
         if self.held_bytes + reply.len() > self.settings.output_max {
             self.end_unconfirmed(pool, ticket, frame, "too many replies of its node wait");
             return self.after_extra(index);

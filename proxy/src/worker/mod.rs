@@ -110,9 +110,9 @@ pub struct Worker {
     /// Slot → base pool of its owner: the topology's primaries with what redirects have taught since.
     routes: Box<[u16; Slot::COUNT]>,
     topology: Arc<Topology>,
-    /// Requests (by `arrival`) that were under way when the map gave their slot to another node: a
-    /// redirect that answers one may be older than the map. May name some that are settled, until
-    /// the next map comes.
+    /// Requests (by `arrival`) that were under way when the map gave their slot to another node, or
+    /// that a node rejected which had been suspect: the redirect may be older than the map. May name
+    /// some that are settled, until the next map comes.
     outdated: HashSet<u64>,
     /// Requests that wait for a slot; those that wait for a node are in its pool.
     lots: HashMap<Slot, Lot>,

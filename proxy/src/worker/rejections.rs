@@ -226,6 +226,12 @@ impl Worker {
     }
 }
 
+/// Whether this error says that the request was not executed, if it is to be believed at all.
+pub(super) fn is_rejection(ticket: &Ticket, reply: &[u8]) -> bool {
+    let fate = outcome_of_error(text(reply), ticket.slot, ticket.forgeable, ticket.reads_only);
+    matches!(fate, Fate::Rejected(_))
+}
+
 /// What an error says, without what makes it a reply.
 pub(super) fn text(reply: &[u8]) -> &[u8] {
     reply.strip_prefix(b"-").unwrap_or(reply).trim_ascii_end()

@@ -255,6 +255,35 @@ fn a_redirect_of_a_node_that_is_behind_confirms_nothing() {
     assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("replaced"), "{got}");
 }
 
+/// That is true whoever is the primary; only where to is for others to say.
+#[test]
+fn what_a_suspect_node_has_rejected_is_not_executed_and_goes_where_the_map_says() {
+    for promoted in [true, false] {
+        let mut bench = Bench::new();
+        let client = bench.client();
+        let incr = format!("INCR {}", key_of(1, 0));
+        bench.freeze(1);
+        bench.send(client, &incr);
+        bench.live(Duration::from_secs(3));
+        assert_eq!(bench.cells.suspects.get(), 1);
+        bench.thaw(1);
+        let slot = Slot::of_key(key_of(1, 0).as_bytes());
+        bench.answer(1, &format!("-MOVED {slot} 10.0.0.1:2"));
+        assert_eq!(bench.at(2), [""; 0], "it may name an owner of long ago");
+        if promoted {
+            bench.topology(topology(2, &[(4, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+            assert_eq!(bench.at(4), [&*incr]);
+            bench.answer(4, ":1");
+            assert_eq!(bench.got(client), ":1\r\n");
+        } else {
+            bench.live(Duration::from_secs(17));
+            let got = bench.got(client);
+            assert!(got.starts_with("-CLUSTERDOWN not executed: "), "{got}");
+        }
+        assert_eq!(bench.cells.unknown_results.get(), 0);
+    }
+}
+
 // ---- the fence ----
 
 /// A large write whose connection breaks alone: the shared one was used before it was fenced.

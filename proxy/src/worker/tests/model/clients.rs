@@ -117,6 +117,17 @@ impl World {
         }
     }
 
+    /// What nobody has an answer to yet, though it would have been read.
+    pub(super) fn note_open(&mut self) {
+        for client in &self.clients {
+            if let (Some(index), Some(&op)) = (client.index, client.ops.front())
+                && self.bench.worker.client_output(index).is_empty()
+            {
+                self.cluster.ops[op].open_at = self.cluster.clock;
+            }
+        }
+    }
+
     fn check_answer(&self, op: usize, text: &str) {
         let asked = &self.cluster.ops[op];
         let right = match text.as_bytes()[0] {
@@ -125,7 +136,11 @@ impl World {
                 text.split('\n').nth(1).and_then(op_of) == Some(op)
             }
             b'-' if text.starts_with("-CROSSSLOT") => asked.kind == Kind::CrossSlot,
-            b'-' if text.starts_with("-UNKNOWNRESULT sent") => asked.kind.writes() && asked.handed,
+            b'-' if text.starts_with("-UNKNOWNRESULT sent") => {
+                // (A script could have made its rejection up.)
+                let rejected = asked.at_large == 0 && asked.open_at > asked.back_at;
+                asked.kind.writes() && (!rejected || asked.kind == Kind::Script)
+            }
             b'-' if text.starts_with("-CLUSTERDOWN not executed: ") => self.had_to_end(op, text),
             b'-' => text.starts_with("-OVERLOADED not executed: "),
             _ => false,

@@ -17,6 +17,8 @@ pub(super) struct Op {
     pub(super) asked_at: u64,
     /// Its last byte was handed over at some time.
     pub(super) handed: bool,
+    /// How often that was so, less the times that a rejection of it was read.
+    pub(super) at_large: u32,
     /// How often a node executed it, primaries that were replaced without knowing it included.
     pub(super) executed: u32,
     /// A primary executed it that was replaced, and that slotway must have found silent before.
@@ -35,6 +37,9 @@ pub(super) struct Op {
     pub(super) setback: Option<u64>,
     /// When one was read last.
     pub(super) back: Moment,
+    pub(super) back_at: u64,
+    /// When it was last seen that its client has no answer, and has read whatever there was.
+    pub(super) open_at: u64,
     /// What it was rejected with last is `ASK`.
     pub(super) told_to_ask: bool,
     /// The beginning of its answer.
@@ -101,6 +106,7 @@ impl Op {
             asked: Moment::default(),
             asked_at: 0,
             handed: false,
+            at_large: 0,
             executed: 0,
             doomed: false,
             lost: false,
@@ -110,6 +116,8 @@ impl Op {
             sent_to: 0,
             setback: None,
             back: Moment::default(),
+            back_at: 0,
+            open_at: 0,
             told_to_ask: false,
             answer: None,
             answered_at: 0,
@@ -119,7 +127,7 @@ impl Op {
     /// A rejection or a loss of it is read.
     pub(super) fn set_back(&mut self, at: u64, now: Moment) {
         self.setback.get_or_insert(at);
-        self.back = now;
+        (self.back, self.back_at) = (now, at);
     }
 
     /// A node has answered this.

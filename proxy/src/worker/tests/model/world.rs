@@ -192,7 +192,7 @@ impl World {
                 assert!(!wire.asks || op.told_to_ask, "ASKING before {op:?}");
                 let queued = op.queued.take().filter(|(at, _)| *at == index);
                 op.sent = queued.map_or(now, |(_, since)| since);
-                op.handed = true;
+                (op.handed, op.at_large) = (true, op.at_large + 1);
                 op.sent_to = wire.port;
                 self.bounds.handed(wire.port, self.bench.now);
                 if ready {
@@ -274,6 +274,7 @@ impl World {
             && end <= wire.delivered
         {
             if let (Some(op), true) = (op, rejected) {
+                self.cluster.ops[op].at_large -= 1;
                 self.cluster.ops[op].set_back(now, self.bench.now);
                 self.bounds.rejected(wire.port, &self.cluster);
             }
@@ -376,6 +377,7 @@ impl World {
         }
         assert!(self.bench.cells.clients_closed_error.get() <= self.broken_replies, "misplaced");
         self.check_bounds();
+        self.note_open();
     }
 
     /// Sockets that were full take more; returns whether any did.
