@@ -40,40 +40,51 @@ enum How {
 }
 
 #[rustfmt::skip] // a table
-pub(crate) const DIFFERS: &[Differs] = &[
-    Differs { commands: &[], how: How::CrossSlot, why: "keys in several slots, and the command cannot be split" },
-    Differs { commands: &["COPY"], how: How::Refused("is not allowed in cluster mode"), why: "a cluster has one database" },
-    Differs { commands: &["MOVE"], how: How::Refused("is not allowed in cluster mode"), why: "a cluster has one database" },
+/// What a cluster behind slotway has of its own: the README lists it.
+pub(crate) const OF_A_CLUSTER: &[Differs] = &[
+    Differs { commands: &[], how: How::CrossSlot, why: "`CROSSSLOT` where keys are in several slots and the command cannot be split" },
+    Differs { commands: &["COPY", "MOVE"], how: How::Refused("is not allowed in cluster mode"), why: "a cluster has one database" },
     Differs { commands: &["SELECT"], how: How::Refused("SELECT is not allowed in cluster mode"), why: "a cluster has one database" },
     Differs { commands: &["COPY", "MOVE", "SELECT"], how: How::Refused("DB index is out of range"), why: "a cluster has one database" },
     Differs { commands: &["SWAPDB"], how: How::Refused("SWAPDB is not allowed in cluster mode"), why: "a cluster has one database" },
-    Differs { commands: &["GEORADIUS", "GEORADIUSBYMEMBER"], how: How::Refused("CROSSSLOT"), why: "where the unit is missing, servers differ in whether they see the STORE behind it" },
-    Differs { commands: &["MSETEX"], how: How::Refused("unknown command"), why: "a server that does not know it names the part that it was asked for" },
-    Differs { commands: &["HEXPIRE", "HPERSIST", "HTTL", "HGETEX", "HSETEX", "HGETDEL", "DELIFEQ", "MSETEX", "SCRIPT SHOW"], how: How::Newer, why: "slotway counts the arguments of commands that only newer servers know" },
-    Differs { commands: &["SORT", "SORT_RO"], how: How::Refused("denied in Cluster mode"), why: "BY and GET patterns may name keys in other slots" },
-    Differs { commands: &["EVALSHA", "EVALSHA_RO"], how: How::Refused("NOSCRIPT"), why: "EVAL makes a script known to one node" },
-    Differs { commands: &["SCRIPT EXISTS"], how: How::Shape, why: "EVAL makes a script known to one node" },
-    Differs { commands: &["CLIENT SETNAME", "HELLO"], how: How::Refused("Client names cannot be longer than 1024 bytes"), why: "what a client has slotway remember is bounded" },
-    Differs { commands: &["CLIENT SETNAME"], how: How::Refused("Client names cannot contain spaces"), why: "some servers look at a name up to its first zero byte only" },
+    Differs { commands: &["SORT", "SORT_RO"], how: How::Refused("denied in Cluster mode"), why: "`BY` and `GET` patterns may name keys in other slots: the servers' own refusal" },
+    Differs { commands: &["EVALSHA", "EVALSHA_RO"], how: How::Refused("NOSCRIPT"), why: "`EVAL` makes a script known to one node" },
+    Differs { commands: &["SCRIPT EXISTS"], how: How::Shape, why: "`EVAL` makes a script known to one node" },
+    Differs { commands: &["SCRIPT SHOW"], how: How::Refused("NOSCRIPT"), why: "`EVAL` makes a script known to one node" },
+    Differs { commands: &["SCAN"], how: How::Refused("invalid cursor"), why: "cursors are slotway's own: what none of it made is refused" },
+    Differs { commands: &["SCAN"], how: How::Page, why: "a pipeline's `SCAN` of several shards may see what was sent behind it" },
+    Differs { commands: &["RANDOMKEY"], how: How::StringOrNull, why: "a pipeline's question to all shards may see what was sent behind it" },
+    Differs { commands: &["MEMORY USAGE"], how: How::Shape, why: "a node in a cluster keeps more about a key" },
+    Differs { commands: &["HELLO"], how: How::Names, why: "ids and versions are slotway's own" },
+    Differs { commands: &["CLIENT ID"], how: How::Shape, why: "ids and versions are slotway's own" },
+    Differs { commands: &["CLIENT SETNAME", "HELLO"], how: How::Refused("Client names cannot be longer than 1024 bytes"), why: "what a client has slotway remember is bounded: a name, to 1,024 bytes" },
+    Differs { commands: &["CLIENT SETNAME"], how: How::Refused("Client names cannot contain spaces"), why: "names are looked at to their end; some servers stop at the first zero byte" },
+    Differs { commands: &["HEXPIRE", "HPERSIST", "HTTL", "HGETEX", "HSETEX", "HGETDEL", "DELIFEQ", "MSETEX", "SCRIPT SHOW"], how: How::Newer, why: "a wrong number of arguments is told, even of a command that only newer servers know" },
+    Differs { commands: &["MSETEX"], how: How::Refused("unknown command"), why: "a server that does not know the command quotes the part that it was asked for" },
+    Differs { commands: &["GEORADIUS", "GEORADIUSBYMEMBER"], how: How::Refused("CROSSSLOT"), why: "without a unit it is `CROSSSLOT` where the key behind `STORE` is in another slot; servers differ in whether they see that key" },
+];
+
+#[rustfmt::skip] // a table
+/// What any two servers have, and one server asked twice.
+const OF_ANY_TWO: &[Differs] = &[
     Differs { commands: &["KEYS", "ACL CAT"], how: How::AnyOrder, why: "no order is promised" },
     Differs { commands: &["SMEMBERS", "SUNION", "SINTER", "SDIFF", "HKEYS", "HVALS"], how: How::AnyOrder, why: "no order is promised: it is that of a table with a random seed" },
     Differs { commands: &["HGETALL"], how: How::Pairs, why: "no order is promised: it is that of a table with a random seed" },
-    Differs { commands: &["SPOP", "SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER"], how: How::Shape, why: "chosen at random" },
-    Differs { commands: &["RANDOMKEY"], how: How::StringOrNull, why: "chosen at random, after a question to all shards: it may see what was sent behind it" },
-    Differs { commands: &["SCAN"], how: How::Refused("invalid cursor"), why: "cursors are slotway's own: what none of it made is refused" },
-    Differs { commands: &["SCAN"], how: How::Page, why: "cursors are slotway's own, and a scan of several shards may see what was sent behind it" },
-    Differs { commands: &["HSCAN", "SSCAN", "ZSCAN"], how: How::Page, why: "cursors and order are those of a table with a random seed" },
-    Differs { commands: &["TTL", "EXPIRETIME", "OBJECT IDLETIME"], how: How::Near(2), why: "time goes on" },
-    Differs { commands: &["PTTL", "PEXPIRETIME"], how: How::Near(2000), why: "time goes on" },
-    Differs { commands: &["HTTL"], how: How::NearEach(2), why: "time goes on" },
-    Differs { commands: &["SCRIPT SHOW"], how: How::Refused("NOSCRIPT"), why: "EVAL makes a script known to one node" },
-    Differs { commands: &["XADD", "XRANGE", "XREVRANGE", "XREAD", "XREADGROUP", "XINFO", "XPENDING", "XCLAIM", "XAUTOCLAIM"], how: How::StreamTimes, why: "ids and times are the clock's" },
-    Differs { commands: &["MEMORY USAGE"], how: How::Shape, why: "a node in a cluster keeps more about a key" },
-    Differs { commands: &["DUMP"], how: How::Shape, why: "the order in it is that of a table with a random seed" },
     Differs { commands: &["FUNCTION LIST"], how: How::AnyOrderWithin, why: "no order is promised" },
-    Differs { commands: &["HELLO"], how: How::Names, why: "ids and versions are the server's own" },
-    Differs { commands: &["CLIENT ID"], how: How::Shape, why: "ids are the server's own" },
+    Differs { commands: &["SPOP", "SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER"], how: How::Shape, why: "chosen at random" },
+    Differs { commands: &["HSCAN", "SSCAN", "ZSCAN"], how: How::Page, why: "cursors and order are those of a table with a random seed" },
+    Differs { commands: &["DUMP"], how: How::Shape, why: "the order in it is that of a table with a random seed" },
+    Differs { commands: &["TTL", "EXPIRETIME"], how: How::Near(10), why: "time goes on" },
+    Differs { commands: &["OBJECT REFCOUNT"], how: How::Shape, why: "Valkey 9 counts a reply that is on its way" },
+    Differs { commands: &["OBJECT IDLETIME"], how: How::Shape, why: "a small number is one object, whatever key has it: it may be older than the key" },
+    Differs { commands: &["PTTL", "PEXPIRETIME"], how: How::Near(10_000), why: "time goes on" },
+    Differs { commands: &["HTTL"], how: How::NearEach(10), why: "time goes on" },
+    Differs { commands: &["XADD", "XRANGE", "XREVRANGE", "XREAD", "XREADGROUP", "XINFO", "XPENDING", "XCLAIM", "XAUTOCLAIM"], how: How::StreamTimes, why: "ids and times are the clock's" },
 ];
+
+fn all() -> impl Iterator<Item = &'static Differs> {
+    OF_A_CLUSTER.iter().chain(OF_ANY_TWO)
+}
 
 /// Why this reply of slotway stands for itself, and the one server is not asked; `None` if it is.
 pub(crate) fn not_asked(
@@ -85,7 +96,7 @@ pub(crate) fn not_asked(
         return Ok(None);
     }
     let has = |words: &str| reply.text().windows(words.len()).any(|w| w == words.as_bytes());
-    for differs in DIFFERS.iter().filter(|differs| differs.concerns(request)) {
+    for differs in all().filter(|differs| differs.concerns(request)) {
         let holds = match differs.how {
             How::Refused(words) => has(words),
             How::CrossSlot => has("CROSSSLOT Keys in") && in_several_slots(request, server)?,
@@ -119,7 +130,7 @@ pub(crate) fn same_but_for(
     one: &Reply,
     other: &Reply,
 ) -> Option<&'static Differs> {
-    let mut entries = DIFFERS.iter().filter(|differs| differs.concerns(request));
+    let mut entries = all().filter(|differs| differs.concerns(request));
     entries.find(|differs| differs.how.equal(request, one, other))
 }
 

@@ -6,7 +6,7 @@
 
 use fastrand::Rng;
 
-use super::templates::{SCRIPTS, TEMPLATES};
+use super::templates::{SCRIPTS, TEMPLATES, is_left_out};
 use super::wire::Request;
 
 /// Requests that belong together: they are kept or dropped as one where a failure is shrunk.
@@ -36,7 +36,10 @@ fn step(
         Some(lines) if rng.u8(..10) > 0 => lines,
         _ => rng.choice(TEMPLATES).expect("some").1,
     };
-    let line = *rng.choice(lines).expect("some");
+    let mut line = *rng.choice(lines).expect("some");
+    while is_left_out(line) {
+        line = rng.choice(lines).expect("some");
+    }
     let own_tags = line.starts_with('~');
     let mut writer = Writer {
         tag: tags[rng.usize(..3)],

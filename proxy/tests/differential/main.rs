@@ -1,10 +1,11 @@
 //! The same requests to one server and through slotway to a cluster: the replies are the same
-//! bytes, but for what `differs.rs` lists.
+//! bytes, but for what `differs.rs` lists, and the README with it.
 
 mod differs;
 mod grammar;
 mod misuse;
 mod play;
+mod readme;
 mod templates;
 mod wire;
 

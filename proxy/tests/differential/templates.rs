@@ -1,5 +1,18 @@
 //! What is asked, by family.
 
+use std::sync::OnceLock;
+
+use testbed::ServerVersion;
+
+/// Whether the server under test is not asked this.
+pub(crate) fn is_left_out(template: &str) -> bool {
+    static VERSION: OnceLock<ServerVersion> = OnceLock::new();
+    let version = VERSION.get_or_init(|| ServerVersion::of_default_server().expect("a server"));
+    // Redis 8.0.2 dies of it now and then, in `freeClient` below `functionsLibCtxClearCurrent`.
+    let dies = !version.valkey && (version.major, version.minor) == (8, 0);
+    template == "FUNCTION FLUSH" && dies
+}
+
 type Family = (&'static str, &'static [&'static str]);
 
 #[rustfmt::skip] // several templates a line: this is a table
@@ -29,7 +42,7 @@ pub(crate) const TEMPLATES: &[Family] = &[
         "COPY <any> <any> DB 1", "MOVE <any> (1|0|99|x)", "OBJECT (ENCODING|REFCOUNT|IDLETIME|FREQ) <any>",
         "OBJECT NOSUCH <any>", "DUMP <any>", "MEMORY USAGE <any> [SAMPLES <count>]", "EXISTS <any>",
         "DEL <any>", "RESTORE <any> 0 <payload> [REPLACE] [IDLETIME 5|FREQ 3]",
-        "RESTORE <any> <time> <payload> ABSTTL", "RESTORE <any> 0 <val>",
+        "RESTORE <any> (4102444800000|0|-5) <payload> ABSTTL", "RESTORE <any> 0 <val>",
         "SORT (<list>|<ints>) [LIMIT <index> <count>] [ASC|DESC] [ALPHA] [STORE <list>]",
         "SORT_RO (<list>|<set>) [DESC] ALPHA", "SORT <ints> BY w_* GET # [DESC]", "TOUCH <any>",
     ]),
