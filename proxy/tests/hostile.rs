@@ -9,6 +9,8 @@ mod innocents;
 mod inputs;
 #[path = "hostile/leaving.rs"]
 mod leaving;
+#[path = "hostile/lines.rs"]
+mod lines;
 #[path = "hostile/measure.rs"]
 mod measure;
 #[path = "hostile/scripts.rs"]
