@@ -268,16 +268,11 @@ fn a_slow_reader_of_all_keys_takes_little_memory_and_nobodys_time() -> Result<()
         node.query::<()>(redis::cmd("DEBUG").arg("POPULATE").arg(EACH).arg(prefix).arg(8))?;
     }
     let proxy = slotway(&cluster).args(["--client-output-max", "1MiB"]).start()?;
-    let resident = || -> Result<usize> {
-        let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no RSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? * 1024)
-    };
     let mut other = Conn::connect(&proxy.addr(), DEADLINE)?;
     for key in keys("warm") {
         ensure!(other.ask(&["SET", &key, "1"], DEADLINE)?.is_ok());
     }
-    let before = resident()?;
+    let before = resident(&proxy)?;
     let mut slow = TcpStream::connect(proxy.addr())?;
     slow.set_read_timeout(Some(DEADLINE))?;
     slow.write_all(b"*2\r\n$4\r\nKEYS\r\n$1\r\n*\r\n")?;
@@ -293,7 +288,7 @@ fn a_slow_reader_of_all_keys_takes_little_memory_and_nobodys_time() -> Result<()
             ensure!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         }
     }
-    let grown = resident()?.saturating_sub(before);
+    let grown = resident(&proxy)?.saturating_sub(before);
     ensure!(grown < 12 << 20, "{grown} bytes for one that does not read 36 MB");
     let mut heads = 0;
     let mut piece = vec![0; 64 * 1024];
@@ -310,4 +305,75 @@ fn a_slow_reader_of_all_keys_takes_little_memory_and_nobodys_time() -> Result<()
         rest = piece[..len].to_vec();
     }
     Ok(())
+}
+
+/// What MGET says is put together before its first byte goes out.
+#[test]
+fn an_answer_too_large_to_be_put_together_is_refused_and_costs_a_bounded_amount() -> Result<()> {
+    const EACH: usize = 16 << 20;
+    let cluster = Cluster::builder().primaries(3).replicas(0).start()?;
+    let large = keys("large");
+    for (number, key) in large.iter().enumerate() {
+        let value = [b'a' + number as u8].repeat(EACH);
+        let node = cluster.shard(number).primary()?;
+        node.query::<()>(redis::cmd("SET").arg(key).arg(value))?;
+    }
+    let proxy = slotway(&cluster).args(["--client-output-max", "24MiB"]).start()?;
+    let mut other = Conn::connect(&proxy.addr(), DEADLINE)?;
+    for key in keys("warm") {
+        ensure!(other.ask(&["SET", &key, "1"], DEADLINE)?.is_ok());
+    }
+    let before = resident(&proxy)?;
+    let (done, words) = (AtomicBool::new(false), with("MGET", &large));
+    let grown = thread::scope(|scope| -> Result<usize> {
+        let greedy: Vec<_> = (0..4)
+            .map(|_| {
+                let mut client = Conn::connect(&proxy.addr(), DEADLINE)?;
+                let words = &words;
+                Ok(scope.spawn(move || -> Result<()> {
+                    for _ in 0..3 {
+                        let reply = client.ask(words, DEADLINE)?;
+                        let text = reply.error().context("48 MiB were put together")?;
+                        ensure!(text.starts_with("OVERLOADED not executed: "), "{text}");
+                        ensure!(text.contains("client-output-max"), "{text}");
+                    }
+                    Ok(())
+                }))
+            })
+            .collect::<Result<_>>()?;
+        let watch = scope.spawn(|| -> Result<usize> {
+            let mut most = before;
+            while !done.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                for key in keys("warm") {
+                    ensure!(other.ask(&["GET", &key], DEADLINE)? == Reply::Bulk("1".to_owned()));
+                }
+                ensure!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+                most = most.max(resident(&proxy)?);
+            }
+            Ok(most - before)
+        });
+        let ended: Result<()> =
+            greedy.into_iter().try_for_each(|client| client.join().expect("it does not panic"));
+        done.store(true, Ordering::Relaxed);
+        let grown = watch.join().expect("it does not panic")?;
+        ended.map(|()| grown)
+    })?;
+    ensure!(grown < 4 * (24 + 16) << 20, "{grown} bytes for four answers of 48 MiB");
+    // What is not too large is answered, in the order of its keys.
+    let mut client = Conn::connect(&proxy.addr(), DEADLINE)?;
+    let some = [&keys("warm")[0], &large[2], &keys("warm")[1]].map(String::from);
+    let Reply::Array(values) = client.ask(&with("MGET", &some), DEADLINE)? else {
+        anyhow::bail!("no array")
+    };
+    let values: Vec<&str> = values.iter().filter_map(Reply::bulk).collect();
+    ensure!(values == ["1", &"c".repeat(EACH), "1"], "{} values", values.len());
+    Ok(())
+}
+
+/// The memory of slotway's process, in bytes.
+fn resident(proxy: &Proxy) -> Result<usize> {
+    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no RSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? * 1024)
 }
