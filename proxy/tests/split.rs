@@ -359,7 +359,7 @@ fn an_answer_too_large_to_be_put_together_is_refused_and_costs_a_bounded_amount(
         let grown = watch.join().expect("it does not panic")?;
         ended.map(|()| grown)
     })?;
-    ensure!(grown < 4 * (24 + 16) << 20, "{grown} bytes for four answers of 48 MiB");
+    ensure!(grown < (4 * (24 + 16)) << 20, "{grown} bytes for four answers of 48 MiB");
     // What is not too large is answered, in the order of its keys.
     let mut client = Conn::connect(&proxy.addr(), DEADLINE)?;
     let some = [&keys("warm")[0], &large[2], &keys("warm")[1]].map(String::from);
