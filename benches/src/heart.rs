@@ -14,7 +14,7 @@ use std::time::Duration;
 use slotway::command::CommandId;
 use slotway::metrics::{NodeCells, WorkerCells};
 use slotway::resp::write;
-use slotway::session::Facts;
+use slotway::session::{Facts, Manners};
 use slotway::slot::Slot;
 use slotway::time::Moment;
 use slotway::topology::{Draft, Endpoint, Node, NodeId, Role, Topology};
@@ -78,11 +78,7 @@ impl Heart {
             random: Box::new(|| 0.5),
         };
         let mut heart = Heart {
-            worker: Worker::new(
-                Settings { strict_order: strict, ..Settings::default() },
-                around,
-                cells,
-            ),
+            worker: Worker::new(Settings::default(), around, cells),
             now: Moment::from_micros(1),
             clients: Vec::new(),
             requests: Vec::new(),
@@ -103,8 +99,10 @@ impl Heart {
         heart.worker.topology_changed(three_shards(), heart.now);
         heart.worker.connect_to_primaries(heart.now);
         heart.shake_hands();
+        let manners = Manners { strict_order: strict, ..Manners::default() };
         for client in 0..CLIENTS {
-            heart.clients.push(heart.worker.client_connected(client as u64, heart.now));
+            let index = heart.worker.client_connected(client as u64, manners, heart.now);
+            heart.clients.push(index);
             heart.requests.push(requests(load, client, pipeline));
         }
         heart

@@ -11,10 +11,12 @@ use anyhow::{Context, bail};
 use super::{Config, HostPort, Secret};
 use crate::command::{Allowed, RetryUnknown};
 use crate::discovery::{self, Credentials, CredentialsSource, Password};
+use crate::node::Patience;
 use crate::resp::request::Limits;
 use crate::scripts::Scripts;
-use crate::session::Address;
+use crate::session::{Address, Manners};
 use crate::topology::{AddressMap, Endpoint};
+use crate::worker::Deadlines;
 use crate::{server, worker};
 
 /// What a client may send behind a write that is not answered.
@@ -49,8 +51,9 @@ pub(super) const RETRY_UNKNOWN: &[(&str, RetryUnknown)] = &[
 /// If the password file cannot be read, or the address map contradicts itself.
 pub fn settings(config: &Config) -> anyhow::Result<server::Settings> {
     let pair = |at: &HostPort| (at.host.clone(), at.port);
+    let (listen, deadlines) = listeners(config);
     Ok(server::Settings {
-        listen: config.listen.iter().map(pair).collect(),
+        listen,
         admin: config.admin.as_ref().map(pair),
         workers: config.workers,
         clients_max: config.clients_max,
@@ -58,10 +61,32 @@ pub fn settings(config: &Config) -> anyhow::Result<server::Settings> {
         drain_timeout: config.drain_timeout,
         connect_timeout: config.connect_timeout,
         second_look: config.second_look,
-        mask_deadline: config.mask_deadline,
-        worker: worker_settings(config),
+        worker: worker::Settings { deadlines, ..worker_settings(config) },
         discovery: discovery_settings(config)?,
     })
+}
+
+/// The listeners, and the deadlines that were chosen.
+fn listeners(config: &Config) -> (Vec<server::Listen>, Deadlines) {
+    let mut chosen = Vec::new();
+    let listen = config.listen.iter().map(|at| {
+        let patience = config.mask_deadline.map_or(Patience::AUTO, |deadline| {
+            let known = chosen.iter().position(|known| *known == deadline);
+            Patience::chosen(known.unwrap_or_else(|| {
+                chosen.push(deadline);
+                chosen.len() - 1
+            }))
+        });
+        let manners = Manners {
+            split: config.cross_slot == CrossSlot::Split,
+            strict_order: config.client_order == ClientOrder::Strict,
+            patience,
+        };
+        server::Listen { host: at.host.clone(), port: at.port, manners }
+    });
+    let listen = listen.collect();
+    let circuit_wait = config.circuit_wait;
+    (listen, Deadlines { circuit_wait, chosen: chosen.into(), ..Deadlines::default() })
 }
 
 fn worker_settings(config: &Config) -> worker::Settings {
@@ -74,15 +99,11 @@ fn worker_settings(config: &Config) -> worker::Settings {
             ..Limits::default()
         },
         requests_max: u16::try_from(config.client_requests_max).unwrap_or(u16::MAX),
-        strict_order: config.client_order == ClientOrder::Strict,
-        split: config.cross_slot == CrossSlot::Split,
         output_max: config.client_output_max,
         large_request: config.large_request,
         large_requests_max_bytes: share(config.large_requests_max_bytes).max(config.bulk_max),
         large_reply: config.large_reply,
-        auto_deadline: config.mask_deadline.is_none(),
         retry_unknown: config.retry_unknown,
-        circuit_wait: config.circuit_wait,
         // A node that loads its data answers in bursts: more patience than for connecting.
         handshake_timeout: config.connect_timeout.saturating_mul(3),
         large_stall: config.large_stall,

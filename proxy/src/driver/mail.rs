@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::inquiry::Inquiry;
+use crate::session::Manners;
 use crate::time::Moment;
 use crate::topology::{NodeId, Topology};
 
@@ -19,6 +20,8 @@ pub enum Mail {
         stream: std::net::TcpStream,
         /// Its `CLIENT ID`.
         id: u64,
+        /// Those of the listener at which it came in.
+        manners: Manners,
     },
     /// A connection that the heart asked for is open, or could not be opened.
     Dialed {
@@ -35,8 +38,8 @@ pub enum Mail {
     Looks(Vec<(NodeId, Moment)>),
     /// What was learned of the cluster's servers changes these settings.
     Limits {
-        /// How long requests may wait.
-        mask_deadline: Duration,
+        /// How long requests may wait, where nobody chose how long.
+        auto_deadline: Duration,
         /// The largest argument of a request, in bytes.
         bulk_bytes_max: u32,
         /// Scripts travel on connections of their own.

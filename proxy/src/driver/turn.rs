@@ -309,9 +309,9 @@ impl Driver {
 
     fn handle(&mut self, mail: Mail, now: Moment) {
         match mail {
-            Mail::Client { stream, id } => match TcpStream::from_std(stream) {
+            Mail::Client { stream, id, manners } => match TcpStream::from_std(stream) {
                 Ok(stream) => {
-                    let index = self.worker.client_connected(id, now);
+                    let index = self.worker.client_connected(id, manners, now);
                     self.clients.put(index, Socket::new(stream, Place::Client(index), &self.ready));
                 }
                 Err(error) => {
@@ -338,9 +338,9 @@ impl Driver {
                 self.worker.connect_to_primaries(now);
             }
             Mail::Looks(looks) => self.worker.views_given(&looks, now),
-            Mail::Limits { mask_deadline, bulk_bytes_max, scripts_apart } => {
+            Mail::Limits { auto_deadline, bulk_bytes_max, scripts_apart } => {
                 self.worker.set_scripts_apart(scripts_apart);
-                self.worker.set_mask_deadline(mask_deadline);
+                self.worker.set_auto_deadline(auto_deadline);
                 self.worker.set_bulk_bytes_max(bulk_bytes_max);
             }
             Mail::Question(inquiry) => {

@@ -11,4 +11,4 @@ pub use backoff::Backoff;
 pub use connection::{Connection, Expected, Kind, Lost, Phase, Replies, Stream};
 pub use handshake::{Fence, Fenced, Handshake, HandshakeStep, Identity};
 pub use mode::Mode;
-pub use ticket::{ClientKey, Ticket, Trial, WHOLE, Way};
+pub use ticket::{ClientKey, Patience, Ticket, Trial, WHOLE, Way};

@@ -63,9 +63,8 @@ pub struct Ticket {
     pub way: Way,
     /// It is a write of a client whose writes to a slot go one at a time.
     pub strict: bool,
-    /// It waits for `circuit-wait` at most: its shard had been away for a whole deadline when it
-    /// was read.
-    pub short: bool,
+    /// How long it may wait from `received` on.
+    pub patience: Patience,
     /// It left the straight way (rejected, lost, parked): its client may not send anything
     /// further to this slot before it is settled.
     pub diverted: bool,
@@ -78,7 +77,13 @@ pub struct Ticket {
 impl Ticket {
     /// A request that has just been read: no write, no slot, nothing tried yet.
     #[inline]
-    pub fn new(client: ClientKey, mode: Mode, command: CommandId, received: Moment) -> Ticket {
+    pub fn new(
+        client: ClientKey,
+        mode: Mode,
+        patience: Patience,
+        command: CommandId,
+        received: Moment,
+    ) -> Ticket {
         Ticket {
             client,
             sequence: 0,
@@ -99,7 +104,7 @@ impl Ticket {
             forgeable: false,
             way: Way::Shared,
             strict: false,
-            short: false,
+            patience,
             diverted: false,
             trial: Trial::No,
             process: 0,
@@ -133,6 +138,37 @@ impl Way {
     #[inline]
     pub fn is_lent(self) -> bool {
         matches!(self, Way::Blocking | Way::Kept)
+    }
+}
+
+/// How long a request may wait: which of the deadlines that its worker knows. A number and no
+/// length, because every ticket has one, and because what `auto` comes to may change meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Patience(u8);
+
+impl Patience {
+    /// The deadline that follows from the cluster's node timeout.
+    pub const AUTO: Patience = Patience(0);
+    /// `circuit-wait`: its shard had been away for a whole deadline when it was read.
+    pub const SHORT: Patience = Patience(1);
+    /// How many deadlines of somebody's choice there can be.
+    pub const CHOSEN_MAX: usize = 254;
+
+    /// The deadline with this number among those that were chosen; the last possible one if there
+    /// are not so many.
+    pub fn chosen(number: usize) -> Patience {
+        Patience(2 + number.min(Patience::CHOSEN_MAX - 1) as u8)
+    }
+
+    /// Its number among those that were chosen; `None` if nobody chose it.
+    #[inline]
+    pub fn number(self) -> Option<usize> {
+        usize::from(self.0).checked_sub(2)
+    }
+
+    /// The next one in their order.
+    pub fn next(self) -> Option<Patience> {
+        self.0.checked_add(1).map(Patience)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::driver::{self, Driver, Mail, Mailbox, Sender, mailbox};
 use crate::events::Events;
 use crate::metrics::{NodeCells, Registry, WorkerCells};
 use crate::net;
-use crate::session::Facts;
+use crate::session::{Facts, Manners};
 use crate::time::Moment;
 use crate::worker::{Credentials, Operator, Surroundings, WishReason, Worker};
 
@@ -111,7 +111,7 @@ impl Crew {
 
     /// Gives a client to the worker that has the fewest: a few long-lived connections would
     /// spread badly by chance.
-    pub(super) fn hand_over(&self, stream: TcpStream) {
+    pub(super) fn hand_over(&self, stream: TcpStream, manners: Manners) {
         if let Err(error) = net::tune_client(&stream, self.client_keepalive) {
             return tracing::debug!(%error, "a client was gone before it was served");
         }
@@ -120,7 +120,7 @@ impl Crew {
         member.clients.fetch_add(1, Ordering::Relaxed);
         let id = self.next_client_id.fetch_add(1, Ordering::Relaxed);
         // A worker that has ended is noticed elsewhere.
-        let _ = member.sender.send(Mail::Client { stream, id });
+        let _ = member.sender.send(Mail::Client { stream, id, manners });
     }
 
     /// Tells the workers to finish what was promised and to end; waits for them, at most so long.

@@ -7,8 +7,6 @@ use crate::discovery::ClusterFacts;
 /// What was configured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// `None`: by the cluster's node timeout.
-    pub(super) mask_deadline: Option<Duration>,
     /// The largest argument of a request, in bytes.
     pub(super) bulk_bytes_max: u32,
 }
@@ -20,15 +18,11 @@ const AUTO_MIN: Duration = Duration::from_secs(20);
 const AUTO_MAX: Duration = Duration::from_secs(60);
 
 impl Limits {
-    /// How long a request may wait.
-    pub(super) fn mask_deadline(&self, facts: &ClusterFacts) -> Duration {
-        match (self.mask_deadline, facts.node_timeout) {
-            (Some(told), _) => told,
-            (None, Some(timeout)) => {
-                (timeout.saturating_mul(2) + Duration::from_secs(5)).clamp(AUTO_MIN, AUTO_MAX)
-            }
-            (None, None) => AUTO_MAX,
-        }
+    /// How long a request may wait, where nobody chose how long.
+    pub(super) fn auto_deadline(facts: &ClusterFacts) -> Duration {
+        facts.node_timeout.map_or(AUTO_MAX, |timeout| {
+            (timeout.saturating_mul(2) + Duration::from_secs(5)).clamp(AUTO_MIN, AUTO_MAX)
+        })
     }
 
     /// Whether scripts must travel on connections of their own: Valkey before 8.1 writes the line
@@ -52,21 +46,18 @@ mod tests {
 
     #[test]
     fn the_deadline_follows_the_node_timeout_within_bounds() {
-        let auto = Limits { mask_deadline: None, bulk_bytes_max: 1 };
         for (timeout_s, deadline_s) in
             [(Some(2), 20), (Some(15), 35), (Some(30), 60), (Some(600), 60), (None, 60)]
         {
             let node_timeout = timeout_s.map(Duration::from_secs);
             let facts = ClusterFacts { node_timeout, ..ClusterFacts::default() };
-            assert_eq!(auto.mask_deadline(&facts).as_secs(), deadline_s, "{timeout_s:?}");
+            assert_eq!(Limits::auto_deadline(&facts).as_secs(), deadline_s, "{timeout_s:?}");
         }
-        let told = Limits { mask_deadline: Some(Duration::ZERO), bulk_bytes_max: 1 };
-        assert_eq!(told.mask_deadline(&ClusterFacts::default()), Duration::ZERO);
     }
 
     #[test]
     fn the_smallest_bulk_limit_of_all_holds() {
-        let limits = Limits { mask_deadline: None, bulk_bytes_max: 1000 };
+        let limits = Limits { bulk_bytes_max: 1000 };
         for (nodes, max) in [(None, 1000), (Some(500), 500), (Some(u64::MAX), 1000)] {
             let facts = ClusterFacts { bulk_bytes_max: nodes, ..ClusterFacts::default() };
             assert_eq!(limits.bulk_bytes_max(&facts), max);

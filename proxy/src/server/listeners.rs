@@ -11,9 +11,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tracing::{info, warn};
 
+use super::Listen;
 use super::crew::Crew;
 use crate::metrics::Registry;
 use crate::net;
+use crate::session::Manners;
 
 /// After an error of accept (out of descriptors, say) the next attempt waits, or the process
 /// would do nothing else.
@@ -21,17 +23,17 @@ const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// The sockets that clients connect to.
 pub(super) struct Listeners {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<(TcpListener, Manners)>,
 }
 
 /// Binds every address that the names resolve to.
-pub(super) async fn bind(listen: &[(String, u16)]) -> anyhow::Result<Listeners> {
+pub(super) async fn bind(listen: &[Listen]) -> anyhow::Result<Listeners> {
     let mut sockets = Vec::new();
-    for (host, port) in listen {
+    for Listen { host, port, manners } in listen {
         for address in resolve(host, *port).await? {
             let socket = bind_one(address)?;
             info!("listening on {}", socket.local_addr()?);
-            sockets.push(socket);
+            sockets.push((socket, *manners));
         }
     }
     Ok(Listeners { sockets })
@@ -66,14 +68,14 @@ fn bind_one(address: SocketAddr) -> anyhow::Result<TcpListener> {
 impl Listeners {
     /// The port of the first, for INFO.
     pub(super) fn first_port(&self) -> u16 {
-        self.sockets.first().and_then(|s| s.local_addr().ok()).map_or(0, |a| a.port())
+        self.sockets.first().and_then(|(s, _)| s.local_addr().ok()).map_or(0, |a| a.port())
     }
 
     /// Accepts for ever.
     pub(super) async fn accept(&self, crew: &Crew, registry: &Registry) -> Infallible {
         loop {
             match self.next().await {
-                Ok(stream) => take_in(stream, crew, registry).await,
+                Ok((stream, manners)) => take_in(stream, manners, crew, registry).await,
                 Err(error) => {
                     warn!(%error, "a client could not be accepted");
                     tokio::time::sleep(AFTER_ERROR).await;
@@ -82,14 +84,14 @@ impl Listeners {
         }
     }
 
-    async fn next(&self) -> io::Result<TcpStream> {
-        let accepts = self.sockets.iter().map(|socket| Box::pin(socket.accept()));
-        let (accepted, _, _) = select_all(accepts).await;
-        accepted.map(|(stream, _)| stream)
+    async fn next(&self) -> io::Result<(TcpStream, Manners)> {
+        let accepts = self.sockets.iter().map(|(socket, _)| Box::pin(socket.accept()));
+        let (accepted, at, _) = select_all(accepts).await;
+        accepted.map(|(stream, _)| (stream, self.sockets[at].1))
     }
 }
 
-async fn take_in(mut stream: TcpStream, crew: &Crew, registry: &Registry) {
+async fn take_in(mut stream: TcpStream, manners: Manners, crew: &Crew, registry: &Registry) {
     if crew.is_full() {
         registry.process.clients_refused.add(1);
         // Whoever does not take these 35 bytes at once does not get them.
@@ -98,7 +100,7 @@ async fn take_in(mut stream: TcpStream, crew: &Crew, registry: &Registry) {
         return;
     }
     match stream.into_std() {
-        Ok(stream) => crew.hand_over(stream),
+        Ok(stream) => crew.hand_over(stream, manners),
         Err(error) => warn!(%error, "a client could not be accepted"),
     }
 }

@@ -8,7 +8,7 @@ mod memory;
 mod settings;
 mod watch;
 
-pub use settings::Settings;
+pub use settings::{Listen, Settings};
 
 use std::sync::Arc;
 use std::time::Instant;

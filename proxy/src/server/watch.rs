@@ -43,11 +43,11 @@ pub(super) async fn topology(
     loop {
         let facts = handle.facts();
         let scripts_apart = Limits::scripts_apart(&facts);
-        let now = (limits.mask_deadline(&facts), limits.bulk_bytes_max(&facts), scripts_apart);
+        let now = (Limits::auto_deadline(&facts), limits.bulk_bytes_max(&facts), scripts_apart);
         if told != Some(now) {
             told = Some(now);
-            let (mask_deadline, bulk_bytes_max, scripts_apart) = now;
-            tell(&workers, || Mail::Limits { mask_deadline, bulk_bytes_max, scripts_apart });
+            let (auto_deadline, bulk_bytes_max, scripts_apart) = now;
+            tell(&workers, || Mail::Limits { auto_deadline, bulk_bytes_max, scripts_apart });
         }
         // Taken before the map and told after it: what these views showed is in the map.
         let seen: Arc<[Look]> = Arc::clone(&looks.borrow_and_update());

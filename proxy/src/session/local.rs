@@ -284,6 +284,7 @@ fn hello(
 mod tests {
     use super::*;
     use crate::resp::Span;
+    use crate::session::Manners;
 
     fn ask(session: &mut Session, local: Local, words: &[&str]) -> (Answer, String) {
         let mut frame = Vec::new();
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn answers_are_a_servers() {
         use Answer::*;
-        let mut session = Session::new(0, 42, 16);
+        let mut session = Session::new(0, 42, Manners::default(), 16);
         for (local, words, answer, reply) in [
             (Local::Ping, &["PING"][..], Served, "+PONG\r\n"),
             (Local::Ping, &["PING", "hi"], Served, "$2\r\nhi\r\n"),
@@ -396,7 +397,7 @@ mod tests {
 
     #[test]
     fn hello_tells_what_a_client_needs_and_takes_a_name() {
-        let mut session = Session::new(0, 42, 16);
+        let mut session = Session::new(0, 42, Manners::default(), 16);
         let (answer, reply) = ask(&mut session, Local::Hello, &["HELLO", "2", "SETNAME", "me"]);
         assert_eq!(answer, Answer::Served);
         assert_eq!(
@@ -410,7 +411,7 @@ mod tests {
 
     #[test]
     fn answers_are_in_the_protocol_that_hello_chose() {
-        let mut session = Session::new(0, 42, 16);
+        let mut session = Session::new(0, 42, Manners::default(), 16);
         for (local, words, reply) in [
             (Local::Hello, &["HELLO", "3"][..], "%7\r\n"),
             (Local::Hello, &["HELLO"], "%7\r\n"),
@@ -432,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_refused_hello_changes_nothing() {
-        let mut session = Session::new(0, 42, 16);
+        let mut session = Session::new(0, 42, Manners::default(), 16);
         let (answer, _) =
             ask(&mut session, Local::Hello, &["HELLO", "3", "SETNAME", "me", "NONSENSE"]);
         assert_eq!(answer, Answer::Failed);

@@ -21,5 +21,5 @@ pub use flow::{Entry, Flow, Misplaced};
 pub use info::Facts;
 pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
-pub use state::{Away, ClientEnd, Closing, Library, Session, Special, Window};
+pub use state::{Away, ClientEnd, Closing, Library, Manners, Session, Special, Window};
 pub use stateful::{OwnConnection, Stateful};

@@ -3,7 +3,7 @@
 use super::{Flow, Replies, Stateful};
 use crate::command::CommandId;
 use crate::metrics::WorkerCells;
-use crate::node::Mode;
+use crate::node::{Mode, Patience};
 use crate::resp::request::Scanner;
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -144,6 +144,23 @@ impl Special {
     }
 }
 
+/// How the requests of a client are treated: as the listener says at which it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manners {
+    /// Commands over several slots that can be split are.
+    pub split: bool,
+    /// It has at most one unanswered write to a slot.
+    pub strict_order: bool,
+    /// How long its requests may wait.
+    pub patience: Patience,
+}
+
+impl Default for Manners {
+    fn default() -> Manners {
+        Manners { split: true, strict_order: false, patience: Patience::AUTO }
+    }
+}
+
 /// One client. Small, because most clients are idle most of the time: whatever only a busy
 /// client needs is in its [`Flow`].
 #[derive(Debug)]
@@ -152,6 +169,8 @@ pub struct Session {
     pub generation: u32,
     /// Its `CLIENT ID`: unique in the process.
     pub id: u64,
+    /// How its requests are treated.
+    pub manners: Manners,
     /// What it owns while something is under way; `None` while it is idle.
     pub flow: Option<Box<Flow>>,
     /// Where the framing of the request at the front of `flow.input` stands.
@@ -208,10 +227,11 @@ pub struct Library {
 
 impl Session {
     /// A client that has just connected.
-    pub fn new(generation: u32, id: u64, requests_max: u16) -> Session {
+    pub fn new(generation: u32, id: u64, manners: Manners, requests_max: u16) -> Session {
         Session {
             generation,
             id,
+            manners,
             flow: None,
             scanner: Scanner::default(),
             window: Window::new(requests_max),
@@ -312,7 +332,7 @@ mod tests {
     #[test]
     fn a_client_does_not_overtake_itself() {
         let slot = |n| Slot::new(n).unwrap();
-        let mut session = Session::new(0, 1, 1024);
+        let mut session = Session::new(0, 1, Manners::default(), 1024);
         assert!(!session.would_overtake(Some(slot(1))));
         session.divert(Some(slot(1)), 10);
         session.divert(Some(slot(1)), 11);

@@ -3,16 +3,17 @@
 use super::{Action, Worker};
 use crate::node::ClientKey;
 use crate::resp::{request, write};
-use crate::session::{ClientEnd, Closing, Special};
+use crate::session::{ClientEnd, Closing, Manners, Special};
 use crate::time::Moment;
 
 impl Worker {
-    /// A client has connected; `id` is unique in the process. Returns its index.
-    pub fn client_connected(&mut self, id: u64, now: Moment) -> u32 {
+    /// A client has connected; `id` is unique in the process, `manners` are those of its listener.
+    /// Returns its index.
+    pub fn client_connected(&mut self, id: u64, manners: Manners, now: Moment) -> u32 {
         self.now = now;
         self.cells.clients_total.add(1);
         self.cells.clients.add(1);
-        let index = self.clients.insert(id);
+        let index = self.clients.insert(id, manners);
         if let Some(session) = self.clients.get(index) {
             (session.connected, session.active) = (now, now);
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::pool::Pool;
-use super::{NO_POOL, Worker};
+use super::{Deadlines, NO_POOL, Worker};
 use crate::events::{Event, Place};
 use crate::node::{Connection, Phase, Replies, Ticket};
 use crate::slot::Slot;
@@ -53,6 +53,8 @@ struct Wait {
     /// When the oldest was read.
     oldest: Moment,
     requests: u64,
+    /// The longest that one of them may wait.
+    within: Duration,
     /// The highest number of a request that was counted: one that has tried in vain comes back
     /// and is no other one.
     newest: u64,
@@ -81,14 +83,20 @@ pub(super) enum What {
 
 impl Wait {
     /// Of those that wait already, in the order in which they were read.
-    fn of<'a>(mut tickets: impl Iterator<Item = &'a Ticket>) -> Option<Wait> {
-        let Ticket { received, arrival, .. } = tickets.next()?;
-        let mut wait = Wait { oldest: *received, requests: 1, newest: *arrival };
-        tickets.for_each(|ticket| wait.more(ticket));
+    fn of<'a>(
+        deadlines: &Deadlines,
+        mut tickets: impl Iterator<Item = &'a Ticket>,
+    ) -> Option<Wait> {
+        let first = tickets.next()?;
+        let Ticket { received, arrival, patience, .. } = *first;
+        let within = deadlines.of(patience);
+        let mut wait = Wait { oldest: received, requests: 1, within, newest: arrival };
+        tickets.for_each(|ticket| wait.more(deadlines, ticket));
         Some(wait)
     }
 
-    fn more(&mut self, ticket: &Ticket) {
+    fn more(&mut self, deadlines: &Deadlines, ticket: &Ticket) {
+        self.within = self.within.max(deadlines.of(ticket.patience));
         self.oldest = self.oldest.min(ticket.received);
         if ticket.arrival > self.newest {
             self.newest = ticket.arrival;
@@ -132,7 +140,7 @@ impl Worker {
     /// A node is found away or not serving; called at each attempt that finds it so.
     pub(super) fn note_away(&mut self, pool: u16, why: &'static str) {
         let now = self.now;
-        let Some(node) = self.node_mut(pool) else { return };
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         let story = &mut node.story;
         if story.why == why {
             return;
@@ -146,7 +154,7 @@ impl Worker {
         // Until now they waited for its connection, which is nothing to tell.
         let begins = node.story.wait.is_none() && !node.lot.is_empty();
         if begins {
-            node.story.wait = Wait::of(node.lot.tickets());
+            node.story.wait = Wait::of(&self.settings.deadlines, node.lot.tickets());
         }
         self.tell(Event::Away { node: endpoint.clone(), why });
         if begins {
@@ -272,24 +280,26 @@ impl Worker {
 
     /// A request waits for its node.
     pub(super) fn note_parked(&mut self, pool: u16, ticket: &Ticket, why: &'static str) {
-        let Some(node) = self.node_mut(pool) else { return };
+        let deadlines = &self.settings.deadlines;
+        let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         if let Some(wait) = &mut node.story.wait {
-            return wait.more(ticket);
+            return wait.more(deadlines, ticket);
         }
         if node.is_open() {
             return; // its connection is being opened
         }
-        node.story.wait = Wait::of([ticket].into_iter());
+        node.story.wait = Wait::of(deadlines, [ticket].into_iter());
         let place = Place::Node(node.endpoint.clone());
         self.tell(Event::ParkingBegan { place, why });
     }
 
     /// A request waits for its slot.
     pub(super) fn note_parked_at_slot(&mut self, slot: Slot, ticket: &Ticket, why: &'static str) {
+        let deadlines = &self.settings.deadlines;
         if let Some((_, wait)) = &mut self.diary.slots {
-            return wait.more(ticket);
+            return wait.more(deadlines, ticket);
         }
-        self.diary.slots = Wait::of([ticket].into_iter()).map(|wait| (slot, wait));
+        self.diary.slots = Wait::of(deadlines, [ticket].into_iter()).map(|wait| (slot, wait));
         self.tell(Event::ParkingBegan { place: Place::Slots(slot), why });
     }
 
@@ -315,7 +325,7 @@ impl Worker {
         }
         for (place, wait) in over {
             // One that gave up did so at its deadline, however long the others waited after it.
-            let longest = self.now.since(wait.oldest).min(self.settings.mask_deadline);
+            let longest = self.now.since(wait.oldest).min(wait.within);
             self.tell(Event::ParkingEnded { place, requests: wait.requests, longest });
         }
     }

@@ -165,8 +165,8 @@ impl Worker {
 
     /// Nobody waits for a node's answer beyond the deadline of the request.
     pub(super) fn end_overdue_doubts(&mut self) {
-        let (now, deadline) = (self.now, self.settings.mask_deadline);
-        self.end_doubts(|doubt| doubt.ticket.received + deadline <= now);
+        let (now, deadlines) = (self.now, self.settings.deadlines.clone());
+        self.end_doubts(|doubt| deadlines.is_over(&doubt.ticket, now));
     }
 }
 

@@ -126,7 +126,7 @@ impl Clients {
 impl Worker {
     /// A request whose keys are in several slots: one part a slot.
     pub(super) fn split(&mut self, index: u32, row: &'static Row, args: &Args<'_>) -> Step {
-        if !self.settings.split {
+        if self.clients.get(index).is_some_and(|session| !session.manners.split) {
             return self.refuse_cross_slot(index, row);
         }
         let split = match routing::split(row, args) {
@@ -263,7 +263,8 @@ impl Worker {
     ) -> Option<u32> {
         let len = args.frame().len();
         let session = self.clients.get_with_flow(index)?;
-        let is_write = self.settings.strict_order && class != Class::R;
+        let manners = session.manners;
+        let is_write = manners.strict_order && class != Class::R;
         let overtakes = parts.iter().any(|&slot| session.would_overtake(slot));
         let flow = session.flow.as_mut()?;
         let alone = flow.in_flight() == 0;
@@ -297,7 +298,7 @@ impl Worker {
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
             way,
-            ..Ticket::new(client, mode, row.id, self.now)
+            ..Ticket::new(client, mode, manners.patience, row.id, self.now)
         };
         let gather = Gather {
             whole,
@@ -336,7 +337,7 @@ impl Worker {
             reads_only: whole.reads_only,
             forgeable: whole.forgeable,
             way: whole.way,
-            ..Ticket::new(whole.client, whole.mode, whole.command, whole.received)
+            ..Ticket::new(whole.client, whole.mode, whole.patience, whole.command, whole.received)
         };
         self.next_arrival += 1;
         if let Some(session) = self.clients.get(ticket.client.index) {
@@ -385,7 +386,7 @@ impl Worker {
             _ => return false,
         };
         let Some(gather) = self.clients.gathers.get_mut(index as usize) else { return false };
-        let late = gather.whole.received + self.settings.mask_deadline <= self.now;
+        let late = self.settings.deadlines.is_over(&gather.whole, self.now);
         let is_well = |part: &Part| part.outcome == Some(Outcome::Ok) || part.large.is_some();
         let all_well = gather.parts.iter().all(is_well);
         let How::Shards { frame } = &gather.how else { return false };

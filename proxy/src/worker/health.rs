@@ -329,8 +329,8 @@ impl Worker {
 
     /// What has waited for a suspect node until its deadline is unknown for ever.
     fn end_suspense(&mut self) {
-        let (now, deadline) = (self.now, self.settings.mask_deadline);
-        let overdue = |held: &mut Held| held.ticket.received + deadline <= now;
+        let (now, deadlines) = (self.now, self.settings.deadlines.clone());
+        let overdue = |held: &mut Held| deadlines.is_over(&held.ticket, now);
         let overdue: Vec<Held> = self.held.extract_if(.., overdue).collect();
         self.count_held();
         for Held { pool, ticket, .. } in overdue {
@@ -338,7 +338,7 @@ impl Worker {
         }
         for (index, pool) in self.suspects() {
             let Some(connection) = self.suspect_at(index) else { continue };
-            let overdue = connection.abandon(|ticket| ticket.received + deadline <= now);
+            let overdue = connection.abandon(|ticket| deadlines.is_over(ticket, now));
             self.fence_abandoned(index, !overdue.is_empty());
             for (ticket, _) in overdue {
                 self.end_waiting(pool, &ticket, "its node does not answer");
@@ -349,8 +349,8 @@ impl Worker {
     /// What a node that takes nothing was never handed is given up at its deadline like whatever
     /// waits elsewhere.
     fn end_overdue_unsent(&mut self) {
-        let (now, deadline) = (self.now, self.settings.mask_deadline);
-        let overdue = self.call_back(|_, ticket| ticket.received + deadline <= now);
+        let (now, deadlines) = (self.now, self.settings.deadlines.clone());
+        let overdue = self.call_back(|_, ticket| deadlines.is_over(ticket, now));
         for (pool, ticket, _) in overdue {
             self.abandon_trial(pool, &ticket);
             self.give_up_waiting(&ticket, "its node takes nothing");

@@ -61,7 +61,7 @@ impl Worker {
         // Who holds bytes must go on. Who holds none and waits is not read, so that sending
         // nothing is no fault of its own: it waits as long as any other request.
         let patience = match session.large_bytes {
-            0 => self.settings.mask_deadline,
+            0 => self.settings.deadlines.of(session.manners.patience),
             _ => self.settings.large_stall,
         };
         let end = self.now + patience;

@@ -5,14 +5,14 @@
 //! node do not grow with the number that waits. Everything is bounded in requests and bytes; at
 //! the bound the newest is refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::pool::Gate;
-use super::{NO_POOL, WishReason, Worker};
-use crate::node::{Backoff, ClientKey, Ticket, Trial};
+use super::{Deadlines, NO_POOL, WishReason, Worker};
+use crate::node::{Backoff, ClientKey, Patience, Ticket, Trial};
 use crate::session::{ClientEnd, Closing};
 use crate::slot::Slot;
 use crate::time::Moment;
@@ -36,9 +36,9 @@ pub(super) struct Lot {
     /// By `arrival`: any of them can be taken out without looking at the others, because ten
     /// thousand clients may leave at once while they all wait.
     waiting: BTreeMap<u64, Parked>,
-    /// Those that wait only for a moment, by the time at which they were read. May name some that
-    /// have left.
-    short: VecDeque<(Moment, u64)>,
+    /// The same ones by how long they wait, and then by when they were read: of each patience the
+    /// first is the first whose time is over.
+    due: BTreeSet<(Patience, Moment, u64)>,
     /// When the next of them may try, for a slot. (For a node its gate knows.)
     pub(super) next_try: Moment,
     pub(super) backoff: Backoff,
@@ -54,9 +54,7 @@ pub(super) struct Lot {
 impl Lot {
     /// Puts a request at its place in the order of reading.
     pub(super) fn insert(&mut self, parked: Parked) {
-        if parked.ticket.short {
-            self.short.push_back((parked.ticket.received, parked.ticket.arrival));
-        }
+        self.due.insert(due(&parked.ticket));
         self.waiting.insert(parked.ticket.arrival, parked);
     }
 
@@ -69,24 +67,25 @@ impl Lot {
     }
 
     pub(super) fn pop(&mut self) -> Option<Parked> {
-        self.waiting.pop_first().map(|(_, parked)| parked)
+        let (_, parked) = self.waiting.pop_first()?;
+        self.due.remove(&due(&parked.ticket));
+        Some(parked)
     }
 
-    /// When the first of those that wait only for a moment was read.
-    fn oldest_short(&self) -> Option<Moment> {
-        self.short.front().map(|(received, _)| *received)
-    }
-
-    /// Takes out the first of those that wait only for a moment, or forgets one that has left.
-    fn pop_short(&mut self) -> Option<Parked> {
-        let (_, arrival) = self.short.pop_front()?;
-        self.waiting.remove(&arrival)
+    /// When the time of the next is over, and which it is.
+    fn next_deadline(&self, deadlines: &Deadlines) -> Option<(Moment, u64)> {
+        let oldest_of_each = std::iter::successors(self.due.first(), |(patience, ..)| {
+            self.due.range((patience.next()?, Moment::default(), 0)..).next()
+        });
+        oldest_of_each
+            .map(|&(patience, received, arrival)| (received + deadlines.of(patience), arrival))
+            .min()
     }
 
     /// Takes in all of another lot.
     pub(super) fn absorb(&mut self, mut other: Lot) {
         self.waiting.append(&mut other.waiting);
-        self.short.append(&mut other.short);
+        self.due.append(&mut other.due);
     }
 
     /// Takes out all that `pick` chooses.
@@ -94,12 +93,18 @@ impl Lot {
         let all = std::mem::take(&mut self.waiting);
         let (waiting, rest) = all.into_iter().partition(|(_, parked)| pick(&parked.ticket));
         self.waiting = rest;
-        Lot { waiting, ..Lot::default() }
+        let mut taken = Lot { waiting, ..Lot::default() };
+        for lot in [self, &mut taken] {
+            lot.due = lot.tickets().map(due).collect();
+        }
+        taken
     }
 
     /// Takes out the request with this number.
     pub(super) fn remove(&mut self, arrival: u64) -> Option<Parked> {
-        self.waiting.remove(&arrival)
+        let parked = self.waiting.remove(&arrival)?;
+        self.due.remove(&due(&parked.ticket));
+        Some(parked)
     }
 
     /// All of them, the one that was read first before the others.
@@ -132,6 +137,10 @@ impl Lot {
         self.tried = next;
         self.remove(next)
     }
+}
+
+fn due(ticket: &Ticket) -> (Patience, Moment, u64) {
+    (ticket.patience, ticket.received, ticket.arrival)
 }
 
 /// How much waits, over all lots of the worker.
@@ -176,8 +185,12 @@ impl Worker {
             return self.park_at_slot("its node has left the cluster", ticket, frame);
         };
         let trouble = if node.is_open() { "its connection is being opened" } else { node.trouble };
-        if !ticket.diverted && node.circuit_open.is_some_and(|since| since <= ticket.received) {
-            ticket.short = true;
+        let deadlines = &self.settings.deadlines;
+        if !ticket.diverted
+            && node.circuit_open.is_some_and(|since| since <= ticket.received)
+            && deadlines.circuit_wait < deadlines.of(ticket.patience)
+        {
+            ticket.patience = Patience::SHORT;
         }
         if std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot {
             self.trial_back(Trial::Slot, pool, ticket.slot, false);
@@ -242,7 +255,7 @@ impl Worker {
             self.close_client(ticket.client.index, ClientEnd::Left);
             return None;
         }
-        if ticket.received + self.patience(ticket.short) <= self.now {
+        if self.settings.deadlines.is_over(&ticket, self.now) {
             self.give_up_waiting(&ticket, trouble);
             return None;
         }
@@ -266,12 +279,6 @@ impl Worker {
     /// requests already.
     fn weight(&self, frame: &[u8]) -> usize {
         if frame.len() > self.settings.large_request { 0 } else { frame.len() }
-    }
-
-    /// How long a request waits from the moment it was read.
-    fn patience(&self, short: bool) -> Duration {
-        let whole = self.settings.mask_deadline;
-        if short { whole.min(self.settings.circuit_wait) } else { whole }
     }
 
     /// A request leaves its lot, to be sent or given up.
@@ -315,11 +322,7 @@ impl Worker {
         if self.parking.requests == 0 {
             return None;
         }
-        let deadline = |lot: &Lot| {
-            let whole = lot.oldest().map(|oldest| oldest + self.patience(false));
-            let short = lot.oldest_short().map(|oldest| oldest + self.patience(true));
-            whole.into_iter().chain(short).min()
-        };
+        let deadline = |lot: &Lot| Some(lot.next_deadline(&self.settings.deadlines)?.0);
         let wish = self.pools.iter().any(|(_, node)| !node.lot.is_empty()).then_some(self.wish_at);
         let nodes = self.pools.iter().flat_map(|(_, node)| {
             let next = match node.gate {
@@ -368,38 +371,30 @@ impl Worker {
         }
     }
 
-    /// Gives up what waited in this lot for too long. Returns whether any of it had waited for a
-    /// whole deadline.
+    /// Gives up what waited in this lot for too long. Returns whether any of it had waited for the
+    /// whole `auto` deadline.
     fn expire(&mut self, lot: impl Fn(&mut Worker) -> Option<&mut Lot>) -> bool {
-        let (now, whole, short) = (self.now, self.patience(false), self.patience(true));
+        let (now, deadlines) = (self.now, self.settings.deadlines.clone());
         let mut whole_deadline = false;
-        while let Some(waiting) = lot(self) {
+        while let Some(waiting) = lot(self)
+            && let Some((at, arrival)) = waiting.next_deadline(&deadlines)
+            && at <= now
+            && let Some(parked) = waiting.remove(arrival)
+        {
             let trouble = waiting.trouble;
-            let overdue = if waiting.oldest().is_some_and(|oldest| oldest + whole <= now) {
-                waiting.pop()
-            } else if waiting.oldest_short().is_some_and(|oldest| oldest + short <= now) {
-                match waiting.pop_short() {
-                    None => continue,
-                    overdue => overdue,
-                }
-            } else {
-                break;
-            };
-            let Some(parked) = overdue else { break };
             let (ticket, _) = self.unpark(parked);
-            whole_deadline |= !ticket.short;
+            whole_deadline |= ticket.patience == Patience::AUTO;
             let trouble = if trouble.is_empty() { "its node is away" } else { trouble };
             self.give_up_waiting(&ticket, trouble);
         }
         whole_deadline
     }
 
-    /// A request has waited for this node for a whole deadline in vain: who comes later is told
-    /// sooner. (A shorter deadline of somebody's choice says nothing about the shard.)
+    /// A request has waited for this node for the whole `auto` deadline in vain: who comes later
+    /// is told sooner. (A deadline of somebody's choice says nothing about the shard.)
     fn open_circuit(&mut self, pool: usize) {
         let now = self.now;
-        if self.settings.auto_deadline
-            && let Some(node) = self.pools.get_mut(pool)
+        if let Some(node) = self.pools.get_mut(pool)
             && node.circuit_open.is_none()
         {
             node.circuit_open = Some(now);

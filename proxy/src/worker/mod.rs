@@ -49,7 +49,7 @@ mod tests;
 
 pub use operator::Operator;
 pub use outbox::{Action, WishReason};
-pub use settings::{Credentials, Settings};
+pub use settings::{Credentials, Deadlines, Settings};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,9 +190,9 @@ impl Worker {
         }
     }
 
-    /// How long a request may wait, over all attempts, from now on.
-    pub fn set_mask_deadline(&mut self, deadline: Duration) {
-        self.settings.mask_deadline = deadline;
+    /// How long a request may wait from now on, where nobody chose how long.
+    pub fn set_auto_deadline(&mut self, deadline: Duration) {
+        self.settings.deadlines.auto = deadline;
     }
 
     /// The largest argument that a request may have from now on, in bytes: no node may get one

@@ -27,7 +27,7 @@ impl Worker {
         let ticket = Ticket {
             sequence: if muted { flow.push_muted() } else { flow.push() },
             arrival: self.next_arrival,
-            ..Ticket::new(client, session.mode, row.id, self.now)
+            ..Ticket::new(client, session.mode, session.manners.patience, row.id, self.now)
         };
         session.special.set(Special::ASKING, true);
         let number = self.next_arrival;

@@ -143,7 +143,7 @@ impl Worker {
         let Some(flow) = &mut session.flow else { return Step::Taken };
         let class = command::class(row, args);
         let mut strict = false;
-        if self.settings.strict_order
+        if session.manners.strict_order
             && class != Class::R
             && let Some(slot) = slot
         {
@@ -170,7 +170,7 @@ impl Worker {
             forgeable: row.may_forge_errors(),
             way,
             strict,
-            ..Ticket::new(client, session.mode, row.id, self.now)
+            ..Ticket::new(client, session.mode, session.manners.patience, row.id, self.now)
         };
         self.next_arrival += 1;
         session.in_flight_bytes += len;

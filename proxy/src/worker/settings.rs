@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Allowed, RetryUnknown};
+use crate::node::{Patience, Ticket};
 use crate::resp::request::Limits;
 use crate::scripts::Scripts;
 use crate::session::Address;
+use crate::time::Moment;
 
 /// Bounds and times of one worker.
 #[derive(Clone, Debug)]
@@ -19,13 +21,9 @@ pub struct Settings {
     pub requests_max: u16,
     /// Bytes of requests that one client may have in flight (a single larger one goes alone).
     pub request_bytes_max: usize,
-    /// One client has at most one unanswered write to a slot.
-    pub strict_order: bool,
     /// The servers repeat line ends of a script's own words in its errors: scripts travel on
     /// connections of their own.
     pub scripts_apart: bool,
-    /// Commands over several slots that can be split are.
-    pub split: bool,
     /// A client with more bytes of replies waiting for it gets no further request through.
     pub output_pause: usize,
     /// A client with more bytes of replies waiting for it is closed.
@@ -43,18 +41,13 @@ pub struct Settings {
     pub park_max_requests: usize,
     /// Their bytes.
     pub park_max_bytes: usize,
-    /// How long a request may wait, over all attempts, from the moment it was read.
-    pub mask_deadline: Duration,
+    /// How long requests may wait.
+    pub deadlines: Deadlines,
     /// How long a node may take to answer the greeting on a new connection. A node that accepts
     /// and then says nothing is frozen: what waits for it must not wait for ever.
     pub handshake_timeout: Duration,
-    /// `mask_deadline` was chosen by the cluster's node timeout: when a request has waited so long
-    /// in vain, its shard's circuit opens.
-    pub auto_deadline: bool,
     /// What may be sent again after its reply was lost, beside what only reads.
     pub retry_unknown: RetryUnknown,
-    /// How long a request waits for a shard whose circuit is open.
-    pub circuit_wait: Duration,
     /// Connections beside the shared one that this worker may have to one node.
     pub dedicated_max: usize,
     /// Commands that are passed on although policy refuses them.
@@ -73,9 +66,7 @@ impl Default for Settings {
             limits: Limits::default(),
             requests_max: 1024,
             request_bytes_max: 4 * 1024 * 1024,
-            strict_order: false,
             scripts_apart: false,
-            split: true,
             output_pause: 1024 * 1024,
             output_max: 64 * 1024 * 1024,
             large_request: 1024 * 1024,
@@ -84,16 +75,52 @@ impl Default for Settings {
             large_stall: Duration::from_secs(10),
             park_max_requests: 100_000,
             park_max_bytes: 256 * 1024 * 1024,
-            mask_deadline: Duration::from_secs(60),
+            deadlines: Deadlines::default(),
             handshake_timeout: Duration::from_secs(3),
-            auto_deadline: true,
             retry_unknown: RetryUnknown::default(),
-            circuit_wait: Duration::from_secs(1),
             dedicated_max: 15,
             allowed: Allowed::default(),
             scripts: Arc::new(Scripts::new(16 * 1024 * 1024)),
             announce: Arc::default(),
             node_idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How long requests may wait, over all attempts, from the moment they were read.
+#[derive(Clone, Debug)]
+pub struct Deadlines {
+    /// By the cluster's node timeout. When a request has waited so long in vain, its shard's
+    /// circuit opens.
+    pub auto: Duration,
+    /// For a shard whose circuit is open.
+    pub circuit_wait: Duration,
+    /// Of somebody's choice, by [`Patience::number`].
+    pub chosen: Arc<[Duration]>,
+}
+
+impl Deadlines {
+    /// How long a request of this patience may wait.
+    pub fn of(&self, patience: Patience) -> Duration {
+        let told = match patience {
+            Patience::SHORT => Some(self.circuit_wait),
+            patience => patience.number().and_then(|number| self.chosen.get(number)).copied(),
+        };
+        told.unwrap_or(self.auto)
+    }
+
+    /// Whether a request has waited for as long as it may.
+    pub fn is_over(&self, ticket: &Ticket, now: Moment) -> bool {
+        ticket.received + self.of(ticket.patience) <= now
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Deadlines {
+        Deadlines {
+            auto: Duration::from_secs(60),
+            circuit_wait: Duration::from_secs(1),
+            chosen: Arc::default(),
         }
     }
 }

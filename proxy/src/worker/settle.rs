@@ -8,7 +8,7 @@ use super::Settings;
 use super::gather::Gather;
 use crate::metrics::{Outcome, WorkerCells};
 use crate::node::{ClientKey, Ticket, WHOLE};
-use crate::session::{ClientEnd, Closing, Flow, Session, Special};
+use crate::session::{ClientEnd, Closing, Flow, Manners, Session, Special};
 use crate::time::Moment;
 
 /// Flows kept for the next busy client. More clients than this at once in flight pay an
@@ -58,9 +58,9 @@ impl Clients {
         }
     }
 
-    pub(super) fn insert(&mut self, id: u64) -> u32 {
+    pub(super) fn insert(&mut self, id: u64, manners: Manners) -> u32 {
         self.next_generation = self.next_generation.wrapping_add(1);
-        let session = Session::new(self.next_generation, id, self.requests_max);
+        let session = Session::new(self.next_generation, id, manners, self.requests_max);
         self.table.insert(session) as u32
     }
 

@@ -1,7 +1,7 @@
 //! What was handed over, what was not, and whose reply is whose.
 
 use super::*;
-use crate::node::ClientKey;
+use crate::node::{ClientKey, Patience};
 
 fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
     let client = ClientKey { index: 0, generation: 0 };
@@ -10,7 +10,7 @@ fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
         sequence,
         len: frame.len() as u32,
         arrival: u64::from(sequence),
-        ..Ticket::new(client, Mode::BASE, command, Moment::default())
+        ..Ticket::new(client, Mode::BASE, Patience::AUTO, command, Moment::default())
     }
 }
 

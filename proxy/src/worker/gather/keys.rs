@@ -117,6 +117,8 @@ impl Worker {
         slot: Option<Slot>,
         frame: Vec<u8>,
     ) {
+        let session = self.clients.find(whole.client);
+        let is_strict = session.is_some_and(|session| session.manners.strict_order);
         let ticket = Ticket {
             slot,
             len: frame.len() as u32,
@@ -124,7 +126,7 @@ impl Worker {
             replayable: command::repeatable(row, class, self.settings.retry_unknown),
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
-            strict: self.settings.strict_order && class != Class::R && slot.is_some(),
+            strict: is_strict && class != Class::R && slot.is_some(),
             ..whole
         };
         self.next_arrival += 1;

@@ -9,11 +9,11 @@ use crate::events::{Event, Told};
 use crate::metrics::{NodeCells, WorkerCells};
 use crate::resp::request::{Frame, Limits, Scanner};
 use crate::resp::{Args, write};
-use crate::session::{Address, CommonQuestion, Ends, Facts, Part, Question};
+use crate::session::{Address, CommonQuestion, Ends, Facts, Manners, Part, Question};
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::{Draft, Endpoint, Node, NodeId, Role, Topology};
-use crate::worker::{Action, Operator, Settings, Surroundings, WishReason, Worker};
+use crate::worker::{Action, Deadlines, Operator, Settings, Surroundings, WishReason, Worker};
 
 /// What a node connection has seen.
 #[derive(Default)]
@@ -62,7 +62,7 @@ pub(super) struct Bench {
 /// Settings small enough to reach their bounds.
 pub(super) fn settings() -> Settings {
     Settings {
-        mask_deadline: Duration::from_secs(20),
+        deadlines: deadlines(Duration::from_secs(20)),
         park_max_requests: 100,
         park_max_bytes: 100_000,
         output_pause: 10_000,
@@ -74,6 +74,11 @@ pub(super) fn settings() -> Settings {
         dedicated_max: 2,
         ..Settings::default()
     }
+}
+
+/// Deadlines of which `auto` is this long.
+pub(super) fn deadlines(auto: Duration) -> Deadlines {
+    Deadlines { auto, ..Deadlines::default() }
 }
 
 /// The node with this port; its identity is made of the port.
@@ -183,7 +188,11 @@ impl Bench {
     // ---- clients ----
 
     pub(super) fn client(&mut self) -> u32 {
-        let index = self.worker.client_connected(7, self.now);
+        self.client_with(Manners::default())
+    }
+
+    pub(super) fn client_with(&mut self, manners: Manners) -> u32 {
+        let index = self.worker.client_connected(7, manners, self.now);
         self.received.insert(index, Vec::new());
         index
     }

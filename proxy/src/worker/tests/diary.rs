@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, encode, key_of, settings, topology};
+use super::bench::{Bench, encode, key_of, topology};
 use crate::events::Event;
-use crate::worker::Settings;
 
 #[test]
 fn requests_that_succeed_straight_are_nothing_to_tell() {
@@ -160,7 +159,7 @@ fn what_waits_for_slots_is_told_without_a_line_for_each() {
 
 #[test]
 fn a_circuit_is_told_when_it_opens_and_when_it_closes() {
-    let mut bench = Bench::with(Settings { auto_deadline: true, ..settings() });
+    let mut bench = Bench::new();
     let client = bench.client();
     bench.kill(1, true);
     bench.send(client, &format!("INCR {}", key_of(1, 0)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, encode, key_of, settings, topology};
+use super::bench::{Bench, deadlines, encode, key_of, settings, topology};
 use crate::worker::Settings;
 
 #[test]
@@ -150,22 +150,8 @@ fn a_shard_away_for_a_whole_deadline_is_not_waited_for_so_long_again() {
 }
 
 #[test]
-fn a_deadline_of_somebodys_choice_opens_no_circuit() {
-    let mut bench = Bench::with(Settings { auto_deadline: false, ..settings() });
-    bench.kill(1, true);
-    for _ in 0..2 {
-        let client = bench.client();
-        bench.send(client, &format!("INCR {}", key_of(1, 0)));
-        bench.advance(Duration::from_millis(19_900));
-        assert_eq!(bench.got(client), "");
-        bench.advance(Duration::from_millis(200));
-        assert!(bench.got(client).contains("gave up after 20.0 s"));
-    }
-}
-
-#[test]
 fn a_deadline_of_zero_masks_nothing() {
-    let mut bench = Bench::with(Settings { mask_deadline: Duration::ZERO, ..settings() });
+    let mut bench = Bench::with(Settings { deadlines: deadlines(Duration::ZERO), ..settings() });
     bench.kill(1, true);
     let client = bench.client();
     bench.send(client, &format!("INCR {}", key_of(1, 0)));

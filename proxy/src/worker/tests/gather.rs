@@ -331,15 +331,6 @@ fn replies_that_no_server_gives_are_an_error_and_counted() {
 }
 
 #[test]
-fn split_can_be_switched_off() {
-    let mut bench = Bench::with(Settings { split: false, ..settings() });
-    let client = bench.client();
-    let [a, b, _] = keys();
-    bench.send(client, &format!("MGET {a} {b}"));
-    assert_eq!(bench.got(client), "-CROSSSLOT Keys in request don't hash to the same slot\r\n");
-}
-
-#[test]
 fn a_large_request_is_split_and_gives_its_bytes_back() {
     let mut bench = Bench::new();
     let client = bench.client();

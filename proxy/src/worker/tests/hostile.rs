@@ -205,7 +205,7 @@ fn a_request_without_keys_waits_for_the_only_node() {
 /// A request without keys can go to any primary, so it does not wait for one that is away.
 #[test]
 fn a_request_without_keys_goes_to_a_node_that_is_there() {
-    let mut bench = Bench::with(Settings { mask_deadline: Duration::from_secs(20), ..settings() });
+    let mut bench = Bench::new();
     // The bench's random number is 0.5: the owner of slot 8192.
     bench.kill(2, true);
     let (one, other) = (bench.client(), bench.client());

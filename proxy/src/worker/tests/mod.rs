@@ -12,6 +12,7 @@ mod hostile;
 mod learned;
 mod joined;
 mod large;
+mod manners;
 mod model;
 mod modes;
 mod operator;

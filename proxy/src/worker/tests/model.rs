@@ -51,10 +51,13 @@ mod history;
 mod schedule;
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bench::settings;
-use crate::worker::Settings;
+use crate::node::Patience;
+use crate::session::Manners;
+use crate::worker::{Deadlines, Settings};
 use world::World;
 
 const RUNS: u64 = 2000;
@@ -110,15 +113,17 @@ fn run(seed: u64) {
         requests_max: if seed.is_multiple_of(3) { 4 } else { 64 },
         park_max_requests: if seed.is_multiple_of(7) { 10 } else { 1000 },
         // A short one opens circuits.
-        mask_deadline: Duration::from_secs(if seed.is_multiple_of(5) { 2 } else { 60 }),
-        circuit_wait: Duration::from_millis(300),
+        deadlines: Deadlines {
+            auto: Duration::from_secs(if seed.is_multiple_of(5) { 2 } else { 60 }),
+            circuit_wait: Duration::from_millis(300),
+            chosen: Arc::new([Duration::from_secs(5)]),
+        },
         park_max_bytes: 1_000_000,
-        strict_order: seed % 3 == 1,
-        split: false,
         dedicated_max: 1 + seed as usize % 2,
         ..settings()
     };
-    let mut world = World::new(settings, seed);
+    let manners = Manners { split: false, strict_order: seed % 3 == 1, patience: Patience::AUTO };
+    let mut world = World::new(settings, manners, seed);
     for _ in 0..4 {
         world.connect_client();
     }

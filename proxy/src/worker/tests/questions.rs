@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::bench::{Bench, key_of, settings};
-use crate::session::{Address, Part};
+use crate::session::{Address, Manners, Part};
 use crate::worker::Settings;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn client(bench: &mut Bench, id: u64) -> u32 {
-    let index = bench.worker.client_connected(id, bench.now);
+    let index = bench.worker.client_connected(id, Manners::default(), bench.now);
     bench.received.insert(index, Vec::new());
     index
 }

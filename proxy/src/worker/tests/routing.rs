@@ -1,7 +1,5 @@
 //! Requests reach their nodes and replies their clients, in order.
 
-use crate::worker::Settings;
-
 use super::bench::{Bench, encode, key_of, settings, three_shards};
 
 #[test]
@@ -167,24 +165,6 @@ fn requests_wait_for_the_first_topology() {
     assert!(bench.at(2).contains(&format!("GET {key}")));
     let everywhere: Vec<String> = (1..=3).flat_map(|port| bench.at(port)).collect();
     assert!(everywhere.contains(&"COMMAND DOCS".to_owned()), "{everywhere:?}");
-}
-
-#[test]
-fn strict_clients_have_one_unanswered_write_a_slot() {
-    let mut bench = Bench::with(Settings { strict_order: true, ..settings() });
-    let client = bench.client();
-    let (key, other) = (key_of(1, 0), key_of(1, 1));
-    let send = ["RPUSH k 1", "GET k", "RPUSH o 1", "RPUSH k 2", "GET k"];
-    let send = send.map(|r| r.replace('k', &key).replace('o', &other));
-    send.iter().for_each(|request| bench.send(client, request));
-    assert_eq!(bench.at(1), send[..3], "reads and other slots pass, a second write waits");
-    bench.answer(1, ":1");
-    assert_eq!(bench.at(1), send[1..], "and goes when the first is answered");
-    for reply in ["$1\r\n1", ":1", ":2", "$1\r\n2"] {
-        bench.answer(1, reply);
-    }
-    assert_eq!(bench.got(client), ":1\r\n$1\r\n1\r\n:1\r\n:2\r\n$1\r\n2\r\n");
-    assert!(bench.worker.clients.get(client).unwrap().flow.is_none(), "nothing is kept");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, encode, key_of, settings, topology};
+use super::bench::{Bench, deadlines, encode, key_of, settings, topology};
 use crate::slot::Slot;
 use crate::worker::Settings;
 
@@ -24,7 +24,7 @@ fn a_request_that_waits_for_a_greeting_goes_where_the_map_says() {
 #[test]
 fn a_request_that_waits_for_a_greeting_keeps_to_its_deadline() {
     let deadline = Duration::from_millis(500);
-    let mut bench = Bench::with(Settings { mask_deadline: deadline, ..settings() });
+    let mut bench = Bench::with(Settings { deadlines: deadlines(deadline), ..settings() });
     let client = bench.client();
     bench.advance(Duration::from_secs(2));
     bench.freeze(1);
@@ -144,7 +144,7 @@ fn held_replies_have_a_bound() {
 #[test]
 fn what_a_node_does_not_take_keeps_to_its_deadline() {
     let deadline = Duration::from_secs(1);
-    let mut bench = Bench::with(Settings { mask_deadline: deadline, ..settings() });
+    let mut bench = Bench::with(Settings { deadlines: deadlines(deadline), ..settings() });
     let client = bench.client();
     let key = key_of(1, 0);
     let wire = bench.wires_of(1)[0];
@@ -181,7 +181,7 @@ fn what_a_replaced_node_was_not_handed_goes_to_the_new_owner() {
 fn a_large_request_that_is_given_up_leaves_its_connection_to_the_next() {
     let deadline = Duration::from_secs(1);
     let mut bench =
-        Bench::with(Settings { mask_deadline: deadline, dedicated_max: 1, ..settings() });
+        Bench::with(Settings { deadlines: deadlines(deadline), dedicated_max: 1, ..settings() });
     let client = bench.client();
     let set = format!("SET {} {}", key_of(1, 0), "x".repeat(30_000));
     bench.send(client, &set);

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 
 use super::history::{Kind, op_of};
 use super::world::World;
+use crate::node::Patience;
 
 #[derive(Default)]
 pub(super) struct Client {
     pub(super) index: Option<u32>,
+    patience: Patience,
     /// Its requests, in order.
     pub(super) ops: VecDeque<usize>,
     pub(super) to_send: Vec<u8>,
@@ -25,9 +27,14 @@ impl World {
         if self.draining {
             return 0;
         }
-        let index = self.bench.worker.client_connected(self.next_id, self.bench.now);
+        let mut manners = self.manners;
+        if self.mixed && self.next_id.is_multiple_of(2) {
+            manners.patience = Patience::chosen(0);
+        }
+        let index = self.bench.worker.client_connected(self.next_id, manners, self.bench.now);
         self.next_id += 1;
-        self.clients.push(Client { index: Some(index), ..Client::default() });
+        let patience = manners.patience;
+        self.clients.push(Client { index: Some(index), patience, ..Client::default() });
         self.act();
         self.clients.len() - 1
     }
@@ -156,8 +163,9 @@ impl World {
     /// Whether a request may be given up by now; and late it must not be.
     fn had_to_end(&self, op: usize, text: &str) -> bool {
         let waited = self.bench.now.since(self.cluster.ops[op].asked);
-        let whole = self.settings.mask_deadline;
-        let short = self.circuits_opened && waited >= self.settings.circuit_wait.min(whole);
+        let deadlines = &self.settings.deadlines;
+        let whole = deadlines.of(self.clients[self.cluster.ops[op].client].patience);
+        let short = self.circuits_opened && waited >= deadlines.circuit_wait.min(whole);
         let told = text.split("gave up after ").nth(1).and_then(|rest| rest.split(' ').next());
         let told: f64 = told.and_then(|seconds| seconds.parse().ok()).expect("a time");
         // A silent node has to be found out first, even if its kernel took nothing of the request;

@@ -11,6 +11,7 @@ use super::cluster::Cluster;
 use super::faults::{Ghost, Look, Trouble};
 use super::history::{Reply, op_of};
 use crate::node::{Phase, Replies, Stream};
+use crate::session::Manners;
 use crate::time::Moment;
 use crate::worker::tests::bench::{Bench, take_requests};
 use crate::worker::{Action, Settings};
@@ -69,6 +70,8 @@ pub(super) struct World {
     pub(super) closed_drained: u64,
     pub(super) next_id: u64,
     pub(super) settings: Settings,
+    pub(super) manners: Manners,
+    pub(super) mixed: bool,
     pub(super) bounds: Bounds,
     /// Things that went wrong so far.
     pub(super) faults: usize,
@@ -84,8 +87,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(settings: Settings, seed: u64) -> World {
-        let strict = settings.strict_order;
+    pub(super) fn new(settings: Settings, manners: Manners, seed: u64) -> World {
         let bench = Bench::without_topology(settings.clone());
         let mut world = World {
             bench,
@@ -103,6 +105,9 @@ impl World {
             closed_drained: 0,
             next_id: 1,
             settings,
+            manners,
+            // In some runs every other client has a deadline of its own.
+            mixed: seed % 12 == 8,
             bounds: Bounds::default(),
             faults: 0,
             last_frozen: Moment::default(),
@@ -111,7 +116,7 @@ impl World {
             draining: false,
             wished: false,
         };
-        (world.cluster.strict, world.cluster.calm) = (strict, seed.is_multiple_of(4));
+        (world.cluster.strict, world.cluster.calm) = (manners.strict_order, seed.is_multiple_of(4));
         world.next_heartbeat = world.bench.now;
         world.publish(true);
         world
