@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use options_fixture::{Env, Folder, load, refuse, run, run_exactly};
 use slotway::config::{Config, Invocation, options, reference};
+use slotway::session::Manners;
 
 /// For each option two values, both unlike its default and unlike each other.
 const SAMPLES: &[(&str, &str, &str)] = &[
@@ -22,7 +23,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("connect-timeout", "10ms", "60s"),
     ("node-connections-max", "65", "10000"),
     ("node-idle-timeout", "1s", "1day"),
-    ("listen", "0.0.0.0:0", "[::]:6379,localhost:6380"),
+    ("listen", "0.0.0.0:0", "[::]:6379?mask-deadline=0,localhost:6380?cross-slot=strict"),
     ("clients-max", "1", "1000000"),
     ("client-requests-max", "1", "65535"),
     ("client-order", "strict", ""),
@@ -115,6 +116,51 @@ fn a_flag_wins_over_a_variable_over_a_key_over_the_default() {
 }
 
 #[test]
+fn a_listener_has_what_it_says_and_otherwise_what_the_process_has() {
+    let listen = "a:1,b:1?cross-slot=strict&mask-deadline=5s&client-order=pipelined,\
+                  c:1?mask-deadline=auto, d:1?mask-deadline=0, e:1?mask-deadline=5s";
+    let told = |args: &[&str]| {
+        let config = run(&[&["--listen", listen], args].concat(), &[]);
+        let settings = slotway::config::settings(&config).expect("no file is read");
+        let deadlines = settings.worker.deadlines;
+        let told = settings.listen.iter().map(|listen| {
+            let Manners { split, strict_order, patience } = listen.manners;
+            let chosen = patience.number().map(|_| deadlines.of(patience).as_secs());
+            (listen.host.clone() + &listen.port.to_string(), split, strict_order, chosen)
+        });
+        (told.collect::<Vec<_>>(), deadlines.chosen.len())
+    };
+    let at = |at: &str| at.to_owned();
+    assert_eq!(
+        told(&[]),
+        (
+            vec![
+                (at("a1"), true, false, None),
+                (at("b1"), false, false, Some(5)),
+                (at("c1"), true, false, None),
+                (at("d1"), true, false, Some(0)),
+                (at("e1"), true, false, Some(5)),
+            ],
+            2
+        )
+    );
+    let process = ["--cross-slot=strict", "--client-order=strict", "--mask-deadline=7s"];
+    assert_eq!(
+        told(&process),
+        (
+            vec![
+                (at("a1"), false, true, Some(7)),
+                (at("b1"), false, false, Some(5)),
+                (at("c1"), false, true, None),
+                (at("d1"), false, true, Some(0)),
+                (at("e1"), false, true, Some(5)),
+            ],
+            3
+        )
+    );
+}
+
+#[test]
 fn values_of_a_file_may_have_their_natural_types() {
     let folder = Folder::new();
     let table = [
@@ -123,6 +169,7 @@ fn values_of_a_file_may_have_their_natural_types() {
         ("bulk-max = 1073741824", "bulk-max = '1GiB'"),
         ("second-look = true", "second-look = 'true'"),
         ("listen = ['a:1', 'b:2']", "listen = 'a:1, b:2'"),
+        ("listen = ['a:1?cross-slot=strict', 'b:2']", "listen = 'a:1?cross-slot=strict,b:2'"),
         ("\"clients-max\" = 7", "clients-max = '''7'''"),
     ];
     for (natural, text) in table {

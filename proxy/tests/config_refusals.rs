@@ -27,7 +27,48 @@ fn a_bad_file_is_told_line_by_line() {
         (
             "[listen]\nport = 1",
             "F:1: listen is of type table, but must be a list of 1 to 1000, each host:port \
-             ([host]:port for IPv6) with a port from 0 to 65535",
+             ([host]:port for IPv6) with a port from 0 to 65535, its own options behind a question \
+             mark",
+        ),
+        (
+            "listen = ['a:1',\n 'b?cross-slot=strict']",
+            "F:1: listen has the item \"b?cross-slot=strict\", but each must be host:port \
+             ([host]:port for IPv6) with a port from 0 to 65535, its own options behind a question \
+             mark",
+        ),
+        (
+            "\nlisten = ['a:1', 'b:2?mask-deadline=5s&cros-slot=strict', 'c?']",
+            "F:2: listen has the item \"b:2?mask-deadline=5s&cros-slot=strict\": \"cros-slot\" is not \
+             an option of a listener, did you mean cross-slot?",
+        ),
+        (
+            "listen = 'a:1?workers=1'",
+            "F:1: listen has the item \"a:1?workers=1\": \"workers\" is not an option of a listener, \
+             those are client-order, cross-slot, mask-deadline",
+        ),
+        (
+            "listen = 'a:1?'",
+            "F:1: listen has the item \"a:1?\": \"\" is not an option of a listener, those are \
+             client-order, cross-slot, mask-deadline",
+        ),
+        (
+            "listen = 'a:1?mask-deadline=5'",
+            "F:1: listen has the item \"a:1?mask-deadline=5\": mask-deadline is \"5\", but must be \
+             auto or a duration from 0s to 1h, with its unit",
+        ),
+        (
+            "listen = 'a:1?client-order'",
+            "F:1: listen has the item \"a:1?client-order\": client-order is \"\", but must be \
+             pipelined or strict",
+        ),
+        (
+            "listen = 'a:1?cross-slot=split&cross-slot=split'",
+            "F:1: listen has the item \"a:1?cross-slot=split&cross-slot=split\": cross-slot is given \
+             twice",
+        ),
+        (
+            "listen = ['a:1', 'a:0', 'a:0', 'a:1?cross-slot=split']",
+            "F:1: listen names a:1 more than once",
         ),
         (
             "workers = [1]",
@@ -211,6 +252,19 @@ fn options_that_contradict_each_other_are_told_where_the_later_was_given() {
         let refusal = refuse(&[&["--seeds", "a:1"], args].concat(), env);
         assert_eq!(refusal.replace(&file, "F"), format!("error: {expected}"));
     }
+}
+
+#[test]
+fn listeners_have_at_most_as_many_deadlines_as_can_be_told_apart() {
+    let all: Vec<_> = (1..=255).map(|n| format!("a:{n}?mask-deadline={n}s")).collect();
+    let args = |count: usize| ["--seeds=a:1".to_owned(), "--listen".into(), all[..count].join(",")];
+    let given = args(255);
+    assert_eq!(
+        refuse(&given.each_ref().map(String::as_str), &[]),
+        "error: --listen has 255 different values of mask-deadline, but at most 254 can be told apart"
+    );
+    let given = args(254);
+    assert!(load(&given.each_ref().map(String::as_str), &[]).is_ok());
 }
 
 #[test]

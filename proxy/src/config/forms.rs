@@ -30,6 +30,11 @@ pub(super) trait Form {
     fn fault(&self, text: &str) -> String {
         format!("is {}, but must be {}", quoted(text), self.expected())
     }
+
+    /// What is wrong with an item of a list that `parse` refused; follows the item in a sentence.
+    fn fault_of_item(&self, _text: &str) -> String {
+        format!(", but each must be {}", self.expected())
+    }
 }
 
 /// How many values an option takes.
@@ -226,7 +231,7 @@ impl<F: Form> Form for List<F> {
     fn fault(&self, text: &str) -> String {
         match Self::items(text).find(|item| self.of.parse(item).is_none()) {
             Some(item) => {
-                format!("has the item {}, but each must be {}", quoted(item), self.of.expected())
+                format!("has the item {}{}", quoted(item), self.of.fault_of_item(item))
             }
             None => {
                 let number = Self::items(text).count();

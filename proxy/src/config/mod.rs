@@ -16,6 +16,7 @@ mod declaration;
 mod environment;
 mod file;
 mod forms;
+mod listener;
 pub mod logging;
 mod parts;
 mod options;
@@ -25,6 +26,7 @@ mod secret;
 
 pub use address::{HostPort, Mapping};
 pub use declaration::Row;
+pub use listener::Listener;
 pub use logging::LogFormat;
 pub use options::{Config, options};
 pub use parts::{ClientOrder, CrossSlot, settings};

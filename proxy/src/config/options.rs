@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::address::{Address, HostPort, Mapped, Mapping};
 use super::declaration::{Row, Way, declare_options};
 use super::forms::*;
+use super::listener::{Listener, Listens};
 use super::logging::{Directives, LogFormat};
 use super::parts::{ClientOrder, CrossSlot, RETRY_UNKNOWN};
 use super::secret::{Password, Secret};
@@ -61,8 +62,10 @@ declare_options! {
     }
 
     "Clients" {
-        /// Where clients connect. Port 0: any free port, which the log names.
-        listen: Vec<HostPort> = "127.0.0.1:6379", List { of: Address::TO_LISTEN, at_least: 1 };
+        /// Where clients connect. Port 0: any free port, which the log names. Each may have
+        /// `client-order`, `cross-slot` and `mask-deadline` of its own, which hold for who connects
+        /// there, for example `127.0.0.1:6380?cross-slot=strict&mask-deadline=5s`.
+        listen: Vec<Listener> = "127.0.0.1:6379", List { of: Listens, at_least: 1 };
 
         /// Most clients at once; who comes later is told so and closed.
         clients_max: usize = "10000", Count(1..=1_000_000);

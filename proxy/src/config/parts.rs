@@ -66,11 +66,12 @@ pub fn settings(config: &Config) -> anyhow::Result<server::Settings> {
     })
 }
 
-/// The listeners, and the deadlines that were chosen.
+/// The listeners, and the deadlines that they or the process have chosen.
 fn listeners(config: &Config) -> (Vec<server::Listen>, Deadlines) {
     let mut chosen = Vec::new();
-    let listen = config.listen.iter().map(|at| {
-        let patience = config.mask_deadline.map_or(Patience::AUTO, |deadline| {
+    let listen = config.listen.iter().map(|listener| {
+        let options = listener.options(config);
+        let patience = options.mask_deadline.map_or(Patience::AUTO, |deadline| {
             let known = chosen.iter().position(|known| *known == deadline);
             Patience::chosen(known.unwrap_or_else(|| {
                 chosen.push(deadline);
@@ -78,11 +79,11 @@ fn listeners(config: &Config) -> (Vec<server::Listen>, Deadlines) {
             }))
         });
         let manners = Manners {
-            split: config.cross_slot == CrossSlot::Split,
-            strict_order: config.client_order == ClientOrder::Strict,
+            split: options.cross_slot == CrossSlot::Split,
+            strict_order: options.client_order == ClientOrder::Strict,
             patience,
         };
-        server::Listen { host: at.host.clone(), port: at.port, manners }
+        server::Listen { host: listener.at.host.clone(), port: listener.at.port, manners }
     });
     let listen = listen.collect();
     let circuit_wait = config.circuit_wait;

@@ -1,10 +1,12 @@
 //! What must hold between options, once each of them is sound by itself.
 
+use std::collections::HashSet;
 use std::mem::discriminant;
 
 use super::declaration::Origin;
 use super::forms::size;
-use super::{Chosen, Config, Findings, secret};
+use super::{Chosen, Config, Findings, Listener, secret};
+use crate::node::Patience;
 
 /// Checks the rules and fetches what options refer to.
 pub(super) fn apply(config: &mut Config, chosen: &Chosen, findings: &mut Findings) {
@@ -13,6 +15,7 @@ pub(super) fn apply(config: &mut Config, chosen: &Chosen, findings: &mut Finding
     }
     enough_node_connections(config, chosen, findings);
     announced_once(config, chosen, findings);
+    listeners(config, chosen, findings);
     node_password(config, chosen, findings);
 }
 
@@ -115,6 +118,25 @@ fn announced_once(config: &Config, chosen: &Chosen, findings: &mut Findings) {
             let subject = chosen.subject("address-map");
             findings.problems.push(format!("{subject} maps {announced} more than once"));
         }
+    }
+}
+
+/// Each is bound once, and a request carries the number of its deadline in a byte.
+fn listeners(config: &Config, chosen: &Chosen, findings: &mut Findings) {
+    let subject = chosen.subject("listen");
+    let mut seen = HashSet::new();
+    for Listener { at, .. } in &config.listen {
+        if at.port != 0 && !seen.insert(at) {
+            findings.problems.push(format!("{subject} names {at} more than once"));
+        }
+    }
+    let deadlines = config.listen.iter().map(|listener| listener.options(config).mask_deadline);
+    let (different, max) = (deadlines.collect::<HashSet<_>>().len(), Patience::CHOSEN_MAX);
+    if different > max {
+        findings.problems.push(format!(
+            "{subject} has {different} different values of mask-deadline, but at most {max} can be \
+             told apart"
+        ));
     }
 }
 
