@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::connection::parse_integer;
+use super::local::quoting;
 use super::question::Ends;
 use crate::command;
 use crate::resp::{Args, write};
@@ -30,7 +31,7 @@ impl Filter {
     /// # Errors
     /// A server's text. Beside TYPE and ID alone, which every server takes, the filters of
     /// CLIENT KILL are understood in any number, as by Valkey from 8.1 on.
-    pub(super) fn of_list(args: &Args<'_>, asker: u64) -> Result<Filter, String> {
+    pub(super) fn of_list(args: &Args<'_>, asker: u64) -> Result<Filter, Vec<u8>> {
         let mut filter = Filter::default();
         let mut at = 2;
         while let Some(option) = args.get(at) {
@@ -55,14 +56,13 @@ impl Filter {
         Ok(filter)
     }
 
-    fn put(&mut self, option: &[u8], value: &[u8], asker: u64) -> Result<(), String> {
+    fn put(&mut self, option: &[u8], value: &[u8], asker: u64) -> Result<(), Vec<u8>> {
         let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
-        let shown = || String::from_utf8_lossy(value);
         if is("TYPE") {
             self.nobody |= match value.to_ascii_lowercase().as_slice() {
                 b"normal" => false,
                 b"master" | b"replica" | b"slave" | b"pubsub" => true,
-                _ => return Err(format!("ERR Unknown client type '{}'", shown())),
+                _ => return Err(quoting("ERR Unknown client type '", value, "'")),
             };
         } else if is("ADDR") {
             self.peer = Some(value.to_vec());
@@ -70,7 +70,7 @@ impl Filter {
             self.local = Some(value.to_vec());
         } else if is("USER") {
             if value != b"default" {
-                return Err(format!("ERR No such user '{}'", shown()));
+                return Err(quoting("ERR No such user '", value, "'"));
             }
         } else if is("SKIPME") {
             self.skip = match value.to_ascii_lowercase().as_slice() {
@@ -122,7 +122,7 @@ impl Kill {
     ///
     /// # Errors
     /// A server's text.
-    pub(super) fn of(args: &Args<'_>, asker: u64) -> Result<Kill, String> {
+    pub(super) fn of(args: &Args<'_>, asker: u64) -> Result<Kill, Vec<u8>> {
         if args.len() == 3 {
             let peer = args.get(2).map(<[u8]>::to_vec);
             return Ok(Kill { filter: Filter { peer, ..Filter::default() }, old_form: true });

@@ -111,7 +111,7 @@ pub(super) fn fail(out: &mut Vec<u8>, text: impl AsRef<[u8]>) -> Answer {
 }
 
 /// A text with a word of the client's in it, byte for byte up to its first zero byte, as C prints it.
-fn quoting(before: &str, word: &[u8], after: &str) -> Vec<u8> {
+pub(super) fn quoting(before: &str, word: &[u8], after: &str) -> Vec<u8> {
     let word = word.split(|&byte| byte == 0).next().unwrap_or_default();
     [before.as_bytes(), word, after.as_bytes()].concat()
 }

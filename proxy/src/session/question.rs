@@ -119,7 +119,7 @@ pub fn question(
     local: Local,
     args: &Args<'_>,
     session: &Session,
-) -> Option<Result<Question, String>> {
+) -> Option<Result<Question, Vec<u8>>> {
     let (id, resp3) = (session.id, session.mode.is_resp3());
     let common = match local {
         Local::ClientInfo => return Some(Ok(Question::Own(OwnQuestion::Info))),
@@ -138,9 +138,9 @@ pub fn question(
     Some(common.map(Question::All))
 }
 
-fn pause(args: &Args<'_>) -> Result<CommonQuestion, String> {
+fn pause(args: &Args<'_>) -> Result<CommonQuestion, Vec<u8>> {
     let writes_only = match args.get(3) {
-        _ if args.len() > 4 => return Err(super::connection::wrong_count(args)),
+        _ if args.len() > 4 => return Err(super::connection::wrong_count(args).into()),
         None => false,
         Some(mode) if mode.eq_ignore_ascii_case(b"WRITE") => true,
         Some(mode) if mode.eq_ignore_ascii_case(b"ALL") => false,

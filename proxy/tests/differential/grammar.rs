@@ -180,7 +180,7 @@ fn value(rng: &mut Rng) -> Vec<u8> {
     match rng.u8(..12) {
         0 => Vec::new(),
         1 => b"\r\n$-1\r\n".to_vec(),
-        2 => (0..=255).collect(),
+        2 => (0..=255).rev().collect(),
         3 => vec![b'x'; 64 + rng.usize(..100)],
         4 => vec![b'y'; 20_000],
         5..=7 => rng.i32(-50..50).to_string().into_bytes(),
