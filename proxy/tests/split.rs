@@ -251,7 +251,8 @@ fn at_work<R: FnMut(usize) -> Result<()>>(
         over.store(true, Ordering::Relaxed);
         for client in clients {
             let rounds = client.join().expect("a client does not panic")?;
-            ensure!(rounds > 5, "{rounds} rounds mean nothing");
+            // Two of them are behind it.
+            ensure!(rounds > 3, "{rounds} rounds mean nothing");
         }
         happened
     })
