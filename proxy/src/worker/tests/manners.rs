@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bench::{Bench, deadlines, encode, key_of, settings};
+use super::bench::{Bench, deadlines, encode, key_of, settings, topology};
 use crate::node::Patience;
 use crate::session::Manners;
+use crate::slot::Slot;
 use crate::worker::{Deadlines, Settings};
 
 const MS: Duration = Duration::from_millis(1);
@@ -139,6 +140,38 @@ fn what_a_silent_node_has_ends_at_the_deadline_of_its_client() {
 }
 
 #[test]
+fn a_held_reply_waits_for_a_confirmation_until_the_deadline_of_its_client() {
+    let mut bench = bench(&[8000]);
+    let own = client(&mut bench, 0);
+    bench.freeze(1);
+    bench.send(own, &format!("INCR {}", key_of(1, 0)));
+    bench.live(Duration::from_secs(3));
+    bench.thaw(1);
+    bench.answer(1, ":1");
+    bench.live(Duration::from_secs(4));
+    assert_eq!(bench.got(own), "");
+    bench.live(Duration::from_secs(2));
+    assert!(bench.got(own).starts_with("-UNKNOWNRESULT "));
+}
+
+#[test]
+fn what_still_waits_when_others_have_left_keeps_its_deadline() {
+    let mut bench = bench(&[1000]);
+    let (leaves, stays) = (client(&mut bench, 0), client(&mut bench, 0));
+    let [key, other] = [key_of(1, 0), key_of(1, 1)];
+    bench.kill(1, true);
+    bench.send(leaves, &format!("INCR {key}"));
+    bench.send(stays, &format!("INCR {other}"));
+    bench.advance(500 * MS);
+    let slot = Slot::of_key(key.as_bytes()).number();
+    let rest = [(0, slot - 1), (slot + 1, 5460)];
+    bench.topology(topology(2, &[(1, &rest), (2, &[(slot, slot), (5461, 16383)])]));
+    bench.answer(2, ":1");
+    assert_eq!(bench.got(leaves), ":1\r\n");
+    ends(&mut bench, stays, 500 * MS, "-CLUSTERDOWN not executed: ");
+}
+
+#[test]
 fn what_a_node_does_not_take_ends_at_the_deadline_of_its_client() {
     let mut bench = bench(&[1000]);
     let (auto, own) = (bench.client(), client(&mut bench, 0));
@@ -187,13 +220,13 @@ fn a_large_request_waits_for_its_turn_as_long_as_its_listener_says() {
 
 #[test]
 fn the_operator_is_told_how_long_the_longest_waited() {
-    let mut bench = bench(&[1000]);
+    let mut bench = bench(&[1200]);
     let own = client(&mut bench, 0);
     bench.kill(1, true);
     bench.send(own, &format!("INCR {}", key_of(1, 0)));
     bench.live(Duration::from_secs(2));
     let told = bench.told();
-    let expected = "nobody waits for 10.0.0.1:1 any more: 1 request did, the oldest 1.00 s";
+    let expected = "nobody waits for 10.0.0.1:1 any more: 1 request did, the oldest 1.20 s";
     assert!(told.iter().any(|line| line == expected), "{told:#?}");
 }
 
