@@ -37,10 +37,13 @@
 //! | a drain closes clients with requests under way | 6, 17, 28 |
 //! | bytes of abandoned requests are counted wrong | 1, 11, 13 |
 //! | a settled request in 64 leaves a byte in its client's account | 0, 1, 2 |
+//! | no fence on an open shared connection | 10, 92, 152 |
 //!
-//! Not noticed: no fence on an open shared connection (in 4,300 runs), and retired connections that
-//! are not closed when nothing is left on them (1,800).
+//! Not noticed: that `close_finished` never looks. Whatever is in use and finished is closed in the
+//! same turn, which is held at every turn; what it finds is being opened still, and would be closed
+//! when it is open.
 
+mod answers;
 mod bounds;
 mod check;
 mod clients;
@@ -49,12 +52,15 @@ mod data;
 mod faults;
 mod history;
 mod schedule;
+mod split;
+mod wide;
 mod world;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bench::settings;
+use crate::command::RetryUnknown;
 use crate::node::Patience;
 use crate::session::Manners;
 use crate::worker::{Deadlines, Settings};
@@ -119,10 +125,18 @@ fn run(seed: u64) {
             chosen: Arc::new([Duration::from_secs(5)]),
         },
         park_max_bytes: 1_000_000,
+        retry_unknown: RetryUnknown {
+            idempotent: wide::is_wide(seed) && seed.is_multiple_of(2),
+            blocking: false,
+        },
         dedicated_max: 1 + seed as usize % 2,
         ..settings()
     };
-    let manners = Manners { split: false, strict_order: seed % 3 == 1, patience: Patience::AUTO };
+    let manners = Manners {
+        split: wide::is_wide(seed),
+        strict_order: seed % 3 == 1,
+        patience: Patience::AUTO,
+    };
     let mut world = World::new(settings, manners, seed);
     for _ in 0..4 {
         world.connect_client();

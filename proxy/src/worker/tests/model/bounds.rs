@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::cluster::{Cluster, NOBODY};
 use super::faults::Trouble;
+use super::wide::MODES;
 use super::world::World;
+use crate::node::{Phase, Stream};
 use crate::time::Moment;
 
 const WINDOW: Duration = Duration::from_secs(1);
@@ -27,13 +29,15 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn dialed(&mut self, port: u16, now: Moment, cluster: &Cluster) {
+    pub(super) fn dialed(&mut self, port: u16, now: Moment, cluster: &Cluster, wide: bool) {
+        // Each mode has connections of its own.
+        let most = DIALS_MAX * if wide { MODES } else { 1 };
         if port == NOBODY || !cluster.nodes[&port].down {
             self.dials.remove(&port);
         } else {
             let dials = self.dials.entry(port).or_default();
             let tried = count(dials, now);
-            assert!(tried <= DIALS_MAX, "{tried} dials in a second to {port}, which is away");
+            assert!(tried <= most, "{tried} dials in a second to {port}, which is away");
         }
     }
 
@@ -47,12 +51,13 @@ impl Bounds {
     }
 
     /// A request goes to the node.
-    pub(super) fn handed(&mut self, port: u16, now: Moment) {
+    pub(super) fn handed(&mut self, port: u16, now: Moment, wide: bool) {
         if let Some((trouble, trials)) = self.trials.get_mut(&port)
             && matches!(trouble, Trouble::Loading | Trouble::ClusterDown | Trouble::MasterDown)
         {
             let tried = count(trials, now);
-            assert!(tried <= TRIALS_MAX, "{tried} requests in a second to {port}: {trouble:?}");
+            let most = TRIALS_MAX * if wide { MODES } else { 1 };
+            assert!(tried <= most, "{tried} requests in a second to {port}: {trouble:?}");
         }
     }
 
@@ -99,6 +104,10 @@ impl World {
             assert!(used <= settings.dedicated_max + 2, "{used} connections to {}", pool.endpoint);
         }
         for (_, connection) in &worker.connections {
+            // (One that is being opened is closed at the next look, or when it is open.)
+            let ready = matches!(connection.phase, Phase::Ready);
+            let idle = ready && connection.is_idle() && connection.stream == Stream::Whole;
+            assert!(!(connection.retiring && idle), "finished and not closed: {connection:?}");
             let unsent = connection.unsent_bytes();
             assert!(unsent <= settings.park_max_bytes + 100_000, "{unsent} bytes are queued");
         }

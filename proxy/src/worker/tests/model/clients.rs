@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::history::{Kind, op_of};
 use super::world::World;
 use crate::node::Patience;
+use crate::resp::reply::{Progress, Scanner};
 
 #[derive(Default)]
 pub(super) struct Client {
@@ -20,6 +21,8 @@ pub(super) struct Client {
     pub(super) ended: bool,
     /// It does not read for the time being.
     pub(super) stalled: bool,
+    /// The mode of what it asks from now on.
+    pub(super) mode: u8,
 }
 
 impl World {
@@ -115,6 +118,7 @@ impl World {
             let now = self.cluster.tick();
             self.say(|| format!("t{op} is answered {text:.150}"));
             self.check_answer(op, &text);
+            self.tell_parts(op, &text, now);
             if text.starts_with("-UNKNOWN") {
                 self.cluster.ops[op].set_back(now, self.bench.now);
             }
@@ -139,6 +143,8 @@ impl World {
         let asked = &self.cluster.ops[op];
         let right = match text.as_bytes()[0] {
             _ if asked.was_answered(text) => true,
+            _ if asked.kind == Kind::Split => return,
+            b'%' | b'*' | b'+' => asked.kind == Kind::Mode,
             b'$' if asked.kind == Kind::Local => {
                 text.split('\n').nth(1).and_then(op_of) == Some(op)
             }
@@ -161,7 +167,7 @@ impl World {
     }
 
     /// Whether a request may be given up by now; and late it must not be.
-    fn had_to_end(&self, op: usize, text: &str) -> bool {
+    pub(super) fn had_to_end(&self, op: usize, text: &str) -> bool {
         let waited = self.bench.now.since(self.cluster.ops[op].asked);
         let deadlines = &self.settings.deadlines;
         let whole = deadlines.of(self.clients[self.cluster.ops[op].client].patience);
@@ -188,7 +194,7 @@ impl World {
     }
 
     /// A client reads what it has written, unless the servers have lost it.
-    fn check_read(&self, read: usize, text: &str) {
+    pub(super) fn check_read(&self, read: usize, text: &str) {
         let ops = &self.cluster.ops;
         let (Some(key), by) = (ops[read].keys.first(), &ops[read]) else { return };
         for (n, write) in ops[..read].iter().enumerate().rev().take(60) {
@@ -213,7 +219,8 @@ impl World {
             assert!(!client.ops.is_empty(), "closed for being slow with nothing to do");
         }
         if std::mem::replace(&mut self.closed_drained, drained) < drained {
-            let ops = client.ops.iter().map(|&op| &self.cluster.ops[op]);
+            let ops = client.ops.iter().flat_map(|&op| self.cluster.with_parts(op));
+            let ops = ops.map(|op| &self.cluster.ops[op]);
             let promised: Vec<_> = ops.filter(|op| op.handed || op.setback.is_some()).collect();
             assert!(promised.is_empty(), "closed without an answer: {promised:?}");
         }
@@ -224,13 +231,9 @@ impl World {
 
 /// The length of the reply at the front, if it is whole.
 fn reply_len(bytes: &[u8]) -> Option<usize> {
-    let line = memchr::memchr(b'\n', bytes)? + 1;
-    let len = match bytes[0] {
-        b'$' => {
-            let digits = str::from_utf8(&bytes[1..line - 2]).unwrap();
-            line + digits.parse::<usize>().unwrap() + 2
-        }
-        _ => line,
-    };
-    (bytes.len() >= len).then_some(len)
+    match Scanner::default().feed(bytes) {
+        Progress::Complete { used, .. } => Some(used),
+        Progress::More => None,
+        Progress::Bad(why) => panic!("a client got {why}"),
+    }
 }

@@ -341,14 +341,16 @@ impl Cluster {
         let asked = std::mem::take(asking);
         let words: Vec<&str> = request.split(' ').collect();
         match words[0] {
-            "CLIENT" | "CLUSTER" | "INFO" | "PING"
+            "CLIENT" | "CLUSTER" | "HELLO" | "INFO" | "PING" | "SELECT"
                 if self.nodes[&port].trouble == Trouble::Locked =>
             {
                 return Reply::of_ours(LOCKED.into());
             }
             "CLIENT" if words[1] == "ID" => return Reply::of_ours(format!(":{connection}\r\n")),
             "CLIENT" => return Reply::of_ours(":1\r\n".into()),
+            "HELLO" => return Reply::of_ours("%1\r\n$5\r\nproto\r\n:3\r\n".into()),
             "PING" => return Reply::of_ours("+PONG\r\n".into()),
+            "SELECT" => return Reply::of_ours("+OK\r\n".into()),
             "CLUSTER" => return Reply::of_ours(format!("$40\r\n{port:040}\r\n")),
             "INFO" => {
                 let process = u32::from(port) * 1000 + self.nodes[&port].process;
@@ -380,79 +382,8 @@ impl Cluster {
             self.execute(op, port);
             self.answer(op, port, &words, rng)
         };
-        let saw = (self.ops[op].kind == Kind::Read).then(|| self.data.list(port, words[1]));
-        self.ops[op].produce(&text, saw.map(<[usize]>::to_vec));
+        self.note_answer(op, port, &words, &text);
         Reply { op: Some(op), rejected: false, text }
-    }
-
-    /// What a request that was executed is answered: its number, and what it has seen.
-    fn answer(&self, op: usize, port: u16, words: &[&str], rng: &mut Rng) -> String {
-        let padding = words.iter().find_map(|w| w.strip_prefix(&format!("t{op}:")));
-        match (words[0], padding.and_then(|len| len.parse::<usize>().ok())) {
-            ("HGET", Some(len)) => {
-                let list = self.data.list(port, words[1]);
-                let text = format!("t{op}:{}:{:?}:{}", list.len(), list.last(), "y".repeat(len));
-                format!("${}\r\n{text}\r\n", text.len())
-            }
-            // A script has written and says whatever it likes.
-            // (Not what the node itself could say a moment later: then it would be believed.)
-            ("EVAL", _) if rng.u8(..4) == 0 => match rng.u8(..3) {
-                0 => "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".into(),
-                1 => format!("-MOVED {} 6.6.6.6:6\r\n", slot_of(words[3])),
-                _ => format!("-MOVED {} 10.0.0.1:{}\r\n", 7, self.nodes[&partner(port)].address),
-            },
-            _ => {
-                let key = words.iter().find(|word| word.starts_with('{'));
-                let len = key.map_or(0, |key| self.data.list(port, key).len());
-                format!("+t{op} {len}\r\n")
-            }
-        }
-    }
-
-    fn rejection(&self, port: u16, asked: bool, words: &[&str], rng: &mut Rng) -> Option<String> {
-        let node = &self.nodes[&port];
-        let keys: Vec<&str> = words.iter().copied().filter(|word| word.starts_with('{')).collect();
-        if node.trouble == Trouble::Loading {
-            return Some("LOADING Redis is loading the dataset in memory".into());
-        }
-        let slot = slot_of(keys.first()?);
-        match node.trouble {
-            Trouble::ClusterDown => return Some("CLUSTERDOWN The cluster is down".into()),
-            Trouble::MasterDown => {
-                return Some("MASTERDOWN Link with MASTER is down and …".into());
-            }
-            _ => {}
-        }
-        if node.stale.contains_key(&slot) {
-            return None;
-        }
-        let place = &self.slots[&slot];
-        let here = |key: &&&str| (place.owner == port) != place.moved.contains(**key);
-        let present = keys.iter().filter(here).count();
-        if place.owner == port {
-            return match place.target {
-                Some(_) if present == keys.len() => None,
-                Some(target) if present == 0 => {
-                    let address = self.nodes[&target].address;
-                    Some(format!("ASK {slot} 10.0.0.1:{address}"))
-                }
-                Some(_) => Some("TRYAGAIN Multiple keys request during rehashing of slot".into()),
-                None => None,
-            };
-        }
-        if asked && place.target == Some(port) {
-            // (One that came late and would find nothing here may try again, too.)
-            return (present < keys.len())
-                .then(|| "TRYAGAIN Multiple keys request during rehashing of slot".into());
-        }
-        if rng.u8(..) < 4 {
-            return Some("CLUSTERDOWN Hash slot not served".into());
-        }
-        let (heard, _) = node.view[&slot];
-        let owner = if heard == port { place.owner } else { heard };
-        // Without a host: the one that answers, as some servers say it.
-        let host = if rng.u8(..4) == 0 { "" } else { "10.0.0.1" };
-        Some(format!("MOVED {slot} {host}:{}", self.nodes[&owner].address))
     }
 
     fn execute(&mut self, op: usize, port: u16) {

@@ -7,6 +7,15 @@ use fastrand::Rng;
 
 use super::cluster::{TAGS, slot_of};
 
+/// The key that a word of a request means. One that carries the request's number, `{a}t12`, is the
+/// first key of its slot.
+pub(super) fn key_in(word: &str) -> String {
+    match word.split_once("}t") {
+        Some((tag, _)) => format!("{tag}}}0"),
+        None => word.to_owned(),
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Data {
     lists: BTreeMap<(u16, String), Vec<usize>>,

@@ -12,6 +12,12 @@ pub(super) struct Op {
     pub(super) slot: Option<u16>,
     pub(super) kind: Kind,
     pub(super) keys: Vec<String>,
+    /// Of one that is split: which op each of its keys belongs to.
+    pub(super) parts: Vec<usize>,
+    /// The mode of its client, as the nodes must see it.
+    pub(super) mode: u8,
+    /// It is sent again although it may have been executed.
+    pub(super) repeats: bool,
     /// When it was made.
     pub(super) asked: Moment,
     pub(super) asked_at: u64,
@@ -63,6 +69,10 @@ pub(super) enum Kind {
     Keyless,
     Local,
     CrossSlot,
+    /// Of several slots: each part is an op of its own.
+    Split,
+    /// It changes its client's protocol or database.
+    Mode,
 }
 
 impl Kind {
@@ -103,6 +113,9 @@ impl Op {
             slot,
             kind,
             keys,
+            parts: Vec::new(),
+            mode: 0,
+            repeats: false,
             asked: Moment::default(),
             asked_at: 0,
             handed: false,
@@ -158,8 +171,9 @@ impl Op {
 /// What a node says to strangers.
 pub(super) const LOCKED: &str = "-NOAUTH Authentication required.\r\n";
 
-/// The request that a text with its number, `t12` or `t12:…`, belongs to.
+/// The request that a text with its number, `t12`, `t12:…` or `{a}t12`, belongs to.
 pub(super) fn op_of(text: &str) -> Option<usize> {
+    let text = text.split_once('}').map_or(text, |(_, rest)| rest);
     let digits = text.strip_prefix('t')?;
     digits.split([':', ' ', '\r']).next()?.parse().ok()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cluster::{PORTS, TAGS, partner, slot_of};
 use super::faults::Trouble;
 use super::history::{Kind, Op};
+use super::wide;
 use super::world::World;
 use crate::node::Phase;
 use crate::worker::tests::bench::encode;
@@ -39,6 +40,9 @@ pub(super) fn run(world: &mut World, drains: bool) {
 }
 
 fn step(world: &mut World) {
+    if world.wide && world.rng.u8(..100) < 8 {
+        return wide::step(world);
+    }
     let wires: Vec<u32> = world.wires.keys().copied().collect();
     let wire = (!wires.is_empty()).then(|| wires[world.rng.usize(..wires.len())]);
     let client = world.rng.usize(..world.clients.len());
@@ -270,6 +274,7 @@ fn ask(world: &mut World, client: usize, tag: &str) {
             10 => (format!("EVAL t{n} 1 {key}"), Kind::Script),
             11..17 => (format!("HGET {key} t{n}:{y}"), Kind::Read),
             17 => (format!("FUNCTION LIST t{n}"), Kind::Keyless),
+            18 if world.wide => (format!("RENAME {{a}}t{n} {{b}}t{n}"), Kind::CrossSlot),
             18 => (format!("MSET {{a}} t{n} {{b}} t{n}{x}"), Kind::CrossSlot),
             _ => (format!("ECHO t{n}{x}"), Kind::Local),
         };
@@ -285,8 +290,9 @@ fn ask(world: &mut World, client: usize, tag: &str) {
         asks.ops.push_back(n);
         let keys = text.split(' ').filter(|word| keyed && word.starts_with('{'));
         let mut op = Op::new(client, kind, keys.map(str::to_owned).collect(), slot);
-        (op.asked, op.asked_at) = (world.bench.now, world.cluster.tick());
-        world.cluster.ops.push(op);
+        op.repeats = world.settings.retry_unknown.idempotent
+            && (text.starts_with("SET ") || text.starts_with("MSET "));
+        world.make(op);
     }
 }
 

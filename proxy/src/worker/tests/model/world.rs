@@ -10,6 +10,7 @@ use super::clients::Client;
 use super::cluster::Cluster;
 use super::faults::{Ghost, Look, Trouble};
 use super::history::{Reply, op_of};
+use super::wide::{is_wide, mode_after};
 use crate::node::{Phase, Replies, Stream};
 use crate::session::Manners;
 use crate::time::Moment;
@@ -44,6 +45,8 @@ pub(super) struct Wire {
     /// The node wants a password on it.
     pub(super) locked: bool,
     write_blocked: bool,
+    /// What its greeting chose: the protocol in the lowest bit, above it the database.
+    mode: u8,
     /// Something came while it was not to be read: nobody looks before the worker says so.
     unheard: bool,
 }
@@ -69,6 +72,8 @@ pub(super) struct World {
     pub(super) closed_slow: u64,
     pub(super) closed_drained: u64,
     pub(super) next_id: u64,
+    /// It has what only half of the worlds have.
+    pub(super) wide: bool,
     pub(super) settings: Settings,
     pub(super) manners: Manners,
     pub(super) mixed: bool,
@@ -104,6 +109,7 @@ impl World {
             closed_slow: 0,
             closed_drained: 0,
             next_id: 1,
+            wide: is_wide(seed),
             settings,
             manners,
             // In some runs every other client has a deadline of its own.
@@ -192,14 +198,16 @@ impl World {
         let mut said = Vec::new();
         for request in take_requests(&mut wire.input) {
             let op = request.split(' ').find_map(op_of);
+            wire.mode = mode_after(&request, wire.mode);
             if let Some(op) = op {
                 let op = &mut self.cluster.ops[op];
+                assert_eq!(wire.mode, op.mode, "in another mode: {op:?}");
                 assert!(!wire.asks || op.told_to_ask, "ASKING before {op:?}");
                 let queued = op.queued.take().filter(|(at, _)| *at == index);
                 op.sent = queued.map_or(now, |(_, since)| since);
                 (op.handed, op.at_large) = (true, op.at_large + 1);
                 op.sent_to = wire.port;
-                self.bounds.handed(wire.port, self.bench.now);
+                self.bounds.handed(wire.port, self.bench.now, self.wide);
                 if ready {
                     wire.owes.get_or_insert(self.bench.now);
                 }
@@ -407,7 +415,7 @@ impl World {
             match action {
                 Action::Dial { connection, endpoint } => {
                     let port = self.cluster.at(endpoint.port);
-                    self.bounds.dialed(port, self.bench.now, &self.cluster);
+                    self.bounds.dialed(port, self.bench.now, &self.cluster, self.wide);
                     let dialed = self.bench.now;
                     let wire = Wire { port, dialed, ..Wire::default() };
                     let before = self.wires.insert(connection, wire);
