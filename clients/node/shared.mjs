@@ -48,8 +48,6 @@ export const oddKeys = ["ключ", "键 with spaces", "\r\n", "\0", "{", "{}x",
 export const refused = [
   ["MULTI"],
   ["WATCH", "a"],
-  ["BLPOP", "a", "1"],
   ["CLIENT", "IMPORT-SOURCE", "ON"],
-  ["XREAD", "BLOCK", "1", "STREAMS", "a", "0"],
   ["NOSUCHTHING", "a"],
 ];

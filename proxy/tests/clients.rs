@@ -61,6 +61,33 @@ fn redis_py_works() -> Result<()> {
     Ok(())
 }
 
+/// Its workers block all the time, on a node that is replaced three times under them.
+#[test]
+fn a_job_queue_works_through_failovers() -> Result<()> {
+    let Some(mut python) = or_skip("Huey of Python", python("huey"))? else { return Ok(()) };
+    let cluster = Cluster::builder().node_timeout(Duration::from_secs(2)).start()?;
+    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+    let mut done = proxy.client()?;
+    let script = scripts().join("python/job_queue.py");
+    python.arg(&script).arg(proxy.port().to_string());
+    let (output, failovers) = std::thread::scope(|scope| {
+        let failovers = scope.spawn(|| -> Result<()> {
+            let slot = testbed::key_slot("huey.redis.jobs");
+            for enough in [300, 900, 1500] {
+                testbed::wait_until("jobs to be done", Duration::from_secs(30), || {
+                    cmd("LLEN").arg("done").query::<usize>(&mut done).is_ok_and(|n| n > enough)
+                })?;
+                let shard = cluster.shard(cluster.primary_of(slot)?.shard());
+                cluster.failover(&shard.replica()?, testbed::FailoverKind::Normal)?;
+            }
+            Ok(())
+        });
+        (run("job_queue.py", &python), failovers.join())
+    });
+    ensure!(output?.contains("ok: each job is done once"));
+    failovers.ok().context("the failovers panicked")?
+}
+
 #[test]
 fn ioredis_works() -> Result<()> {
     node_script("ioredis", 10)

@@ -5,8 +5,8 @@ mod class_review;
 
 use proptest::prelude::*;
 use slotway::command::{
-    Class, Handling, KeysInSlots, Local, Reason, RetryUnknown, blocks, class, handling,
-    key_positions, repeatable, resolve, rows, slot,
+    Class, Handling, KeysInSlots, Local, Reason, RetryUnknown, blocks, class, key_positions,
+    repeatable, resolve, rows, slot,
 };
 use slotway::resp::{Args, Span};
 use slotway::slot::Slot;
@@ -167,15 +167,9 @@ fn each_command_is_handled_as_the_first_issue_wants() {
             Here(Local::Proxy),
             "PROXY HELP|PROXY INFO|PROXY TOPOLOGY|PROXY EVENTS|PROXY EXPLAIN GET k",
         ),
-        (
-            Refused(Reason::Blocks),
-            "BLPOP k 0|BLMOVE a b LEFT LEFT 0|BZPOPMIN k 0|BLMPOP 0 1 k LEFT",
-        ),
-        (
-            Refused(Reason::Blocks),
-            "XREAD BLOCK 0 STREAMS s $|XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
-        ),
-        (Refused(Reason::Blocks), "WAIT 0 0|WAITAOF 0 0 0"),
+        (Routed, "BLPOP k 0|BLMOVE a b LEFT LEFT 0|BZPOPMIN k 0|BLMPOP 0 1 k LEFT"),
+        (Routed, "XREAD BLOCK 0 STREAMS s $|XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
+        (Handling::Wait, "WAIT 0 0|WAITAOF 0 0 0"),
         (
             Refused(Reason::ChangesConnection),
             "MULTI|EXEC|DISCARD|WATCH k|UNWATCH|HIMPORT x|CLIENT IMPORT-SOURCE ON",
@@ -209,7 +203,7 @@ fn each_command_is_handled_as_the_first_issue_wants() {
         for line in lines.split('|') {
             with_line(line, |args| {
                 let row = resolve(args).unwrap_or_else(|e| panic!("{line}: {e:?}"));
-                assert_eq!(handling(row, args), *expected, "{line}");
+                assert_eq!(row.handling, *expected, "{line}");
             });
         }
     }
@@ -347,8 +341,7 @@ proptest! {
                         _ => KeysInSlots::Several,
                     };
                     prop_assert_eq!(slot(row, args), expected);
-                    let blocked = blocks(row, args);
-                    prop_assert!(!(blocked && handling(row, args) == Handling::Routed));
+                    blocks(row, args);
                     class(row, args);
                 }
                 Err(refusal) => {

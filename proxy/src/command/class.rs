@@ -46,7 +46,7 @@ pub fn class(row: &Row, args: &Args<'_>) -> Class {
     match row.shift {
         Shift::Never => row.class,
         Shift::LongerThan(plain, class) if args.len() > usize::from(plain) => class,
-        Shift::Block(class) if has_block_option(args) => class,
+        Shift::Block(class) if last_block_option(args).is_some() => class,
         Shift::LongerThan(..) | Shift::Block(_) => row.class,
     }
 }
@@ -89,27 +89,28 @@ pub fn blocks(row: &Row, args: &Args<'_>) -> bool {
         return false;
     }
     match row.keys {
-        Keys::Streams { .. } => has_block_option(args),
+        Keys::Streams { .. } => last_block_option(args).is_some(),
         _ => true,
     }
 }
 
-/// Whether BLOCK stands among the options, which end at STREAMS. Only the two names after
+/// Where BLOCK stands among the options, which end at STREAMS; the last counts. Only the two names after
 /// XREADGROUP's GROUP may be any word; what other options take is a number, and a server refuses
 /// a word there, so that every other argument can be read as an option. To err is to answer
 /// "blocks" too often: the opposite would stop a connection that others use.
-fn has_block_option(args: &Args<'_>) -> bool {
+pub(super) fn last_block_option(args: &Args<'_>) -> Option<usize> {
+    let mut last = None;
     let names_follow_group = args.name().len() == "XREADGROUP".len();
     let mut index = 1;
     while let Some(option) = args.get(index) {
         if is_word(option, b"BLOCK") {
-            return true;
+            last = Some(index);
         } else if is_word(option, b"STREAMS") {
-            return false;
+            return last;
         } else if names_follow_group && is_word(option, b"GROUP") {
             index += 2;
         }
         index += 1;
     }
-    false
+    last
 }

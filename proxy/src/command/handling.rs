@@ -1,9 +1,5 @@
 //! What the proxy does with a command.
 
-use super::class::blocks;
-use super::row::Row;
-use crate::resp::Args;
-
 /// What the proxy does with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
@@ -20,6 +16,8 @@ pub enum Handling {
     Scan,
     /// Wants one of the keys of all shards.
     RandomKey,
+    /// Is about what its client has written, at all shards where that is.
+    Wait,
     /// The proxy answers it itself.
     Local(Local),
     /// Has no keys but names a slot, as its third word: goes to the slot's owner. What is no
@@ -105,8 +103,6 @@ pub enum Local {
 /// Why a command is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Would hold up a node connection that others use.
-    Blocks,
     /// Would change the state of a node connection that others use.
     ChangesConnection,
     /// Has no keys, so that no single node can answer it for the whole cluster.
@@ -139,15 +135,5 @@ impl Reason {
     /// Whether the operator can allow it.
     pub fn can_be_allowed(self) -> bool {
         matches!(self, Reason::OneNode | Reason::Reshapes)
-    }
-}
-
-/// What the proxy does with this invocation: the row's handling, except that a stream reader
-/// which blocks is refused.
-#[inline]
-pub fn handling(row: &Row, args: &Args<'_>) -> Handling {
-    match row.handling {
-        Handling::Routed if blocks(row, args) => Handling::Refused(Reason::Blocks),
-        handling => handling,
     }
 }

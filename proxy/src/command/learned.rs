@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::blocking::TimeoutAt;
 use super::class::{Class, Shift};
 use super::flags::Flags;
 use super::handling::{Handling, Reason};
@@ -139,9 +140,7 @@ pub fn row_of(told: &Told, name: String, id: CommandId) -> Option<Row> {
     let flags = flags_of(told);
     let has = |flag| flags.contains(flag);
     let family = name.split_once('|').map_or("", |(family, _)| family);
-    let harms = [Flags::BLOCKING, Flags::PUBSUB, Flags::ADMIN, Flags::NO_AUTH, Flags::NO_MULTI]
-        .into_iter()
-        .any(has)
+    let harms = [Flags::PUBSUB, Flags::ADMIN, Flags::NO_AUTH, Flags::NO_MULTI].into_iter().any(has)
         || has(Flags::ASKING)
         || ["client", "cluster", "config", "acl", "debug", "proxy"].contains(&family);
     if harms {
@@ -166,12 +165,17 @@ pub fn row_of(told: &Told, name: String, id: CommandId) -> Option<Row> {
         arity: i16::try_from(told.arity).ok().filter(|arity| *arity != 0).unwrap_or(-1),
         flags,
         keys,
-        class: if has(Flags::READONLY) && !has(Flags::WRITE) { Class::R } else { Class::N },
+        class: match () {
+            () if has(Flags::BLOCKING) => Class::B,
+            () if has(Flags::READONLY) && !has(Flags::WRITE) => Class::R,
+            () => Class::N,
+        },
         request_policy,
         response_policy,
         handling,
         since: Since { redis: Some((0, 0)), redis_before: None, valkey: Some((0, 0)) },
         category: "",
+        timeout: TimeoutAt::Nowhere,
         shift: Shift::Never,
         members: if is_family { (beyond, beyond + 1) } else { (0, 0) },
     })
@@ -390,7 +394,7 @@ mod tests {
             let told = Told { tips, ..told(name, flags, Vec::new()) };
             row_of(&told, name.into(), CommandId(0)).map(|row| row.handling)
         };
-        for flag in ["blocking", "pubsub", "admin", "no_auth", "no_multi", "asking"] {
+        for flag in ["pubsub", "admin", "no_auth", "no_multi", "asking"] {
             assert_eq!(row("x", &[flag], &[]), None, "{flag}");
         }
         for name in ["client|x", "cluster|x", "config|x", "acl|x"] {

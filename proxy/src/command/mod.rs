@@ -21,6 +21,7 @@
 //! `tests/class_review`.
 
 mod allowed;
+mod blocking;
 mod class;
 mod flags;
 mod handling;
@@ -35,9 +36,10 @@ mod specs;
 mod table;
 
 pub use allowed::Allowed;
+pub use blocking::{Timeout, timeout, with_time_left};
 pub use class::{Class, RetryUnknown, blocks, class, repeatable};
 pub use flags::Flags;
-pub use handling::{Handling, Local, Reason, handling};
+pub use handling::{Handling, Local, Reason};
 pub use keys::{Keys, KeysInSlots, key_positions, slot};
 pub use learned::{ROWS_MAX, Told, learn, learned, row_of};
 pub use lookup::resolve;

@@ -1,5 +1,6 @@
 //! One command's row.
 
+use super::blocking::TimeoutAt;
 use super::class::{Class, Shift};
 use super::flags::Flags;
 use super::handling::Handling;
@@ -27,12 +28,14 @@ pub struct Row {
     pub request_policy: RequestPolicy,
     /// How several replies become one.
     pub response_policy: ResponsePolicy,
-    /// What the proxy does with it; [`handling`](super::handling()) looks at the options too.
+    /// What the proxy does with it.
     pub handling: Handling,
     /// Which versions have it.
     pub since: Since,
     /// The ACL category of its group, with its @; empty: none.
     pub category: &'static str,
+    /// Where its timeout stands, if it blocks.
+    pub(super) timeout: TimeoutAt,
     /// How options change the class.
     pub(super) shift: Shift,
     /// Where its subcommands lie in the table: right behind it.

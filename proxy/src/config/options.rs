@@ -123,8 +123,8 @@ declare_options! {
         /// client gets UNKNOWNRESULT otherwise. "off": only what reads. "idempotent": also plain
         /// SET, MSET, HMSET, LSET and TOUCH. Then, if v1 is written twice and somebody else writes
         /// v2 between, others see v1, v2, v1, and the v2 that was acknowledged is gone.
-        /// "blocking": also BLPOP, BRPOP, BLMPOP, BZPOPMIN, BZPOPMAX and BZMPOP (once slotway
-        /// serves them); an element whose reply was lost stays lost. "both": both.
+        /// "blocking": also BLPOP, BRPOP, BLMPOP, BZPOPMIN, BZPOPMAX and BZMPOP; an element whose
+        /// reply was lost stays lost. "both": both.
         retry_unknown: RetryUnknown = "off", Choice(RETRY_UNKNOWN);
 
         /// How long a request waits for a shard that has been away for longer than a whole `auto`

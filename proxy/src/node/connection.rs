@@ -57,6 +57,16 @@ pub enum Expected {
         /// Length of the request's bytes.
         len: u32,
     },
+    /// A request of ours in front of another, which must not be executed if this one is refused.
+    Barrier {
+        /// Length of the request's bytes.
+        len: u32,
+    },
+    /// A request of ours of which nothing is wanted but that it is answered.
+    Own {
+        /// Length of the request's bytes.
+        len: u32,
+    },
     /// A question of ours about a request that was answered.
     Question {
         /// That request's `arrival`.
@@ -432,7 +442,7 @@ impl Connection {
     pub fn tickets_mut(&mut self) -> impl Iterator<Item = &mut Ticket> {
         self.queue.iter_mut().filter_map(|expected| match expected {
             Expected::Request(ticket) => Some(ticket),
-            Expected::Asking | Expected::Abandoned { .. } | Expected::Question { .. } => None,
+            _ => None,
         })
     }
 
@@ -460,7 +470,10 @@ impl Expected {
         match self {
             Expected::Request(ticket) => ticket.len as usize,
             Expected::Asking => ASKING.len(),
-            Expected::Abandoned { len } | Expected::Question { len, .. } => *len as usize,
+            Expected::Abandoned { len }
+            | Expected::Own { len }
+            | Expected::Barrier { len }
+            | Expected::Question { len, .. } => *len as usize,
         }
     }
 }

@@ -123,6 +123,8 @@ pub enum Way {
     /// One of its own, which it may hold up for as long as it likes, and which ends with its
     /// client.
     Blocking,
+    /// As that, behind a write of ours that leaves nothing.
+    Barrier,
     /// The one that its client keeps from request to request.
     Kept,
 }
@@ -134,10 +136,16 @@ impl Way {
         self != Way::Shared
     }
 
+    /// It may hold its connection up for as long as it likes.
+    #[inline]
+    pub fn blocks(self) -> bool {
+        matches!(self, Way::Blocking | Way::Barrier)
+    }
+
     /// Its connection is its client's for a time that nobody knows.
     #[inline]
     pub fn is_lent(self) -> bool {
-        matches!(self, Way::Blocking | Way::Kept)
+        matches!(self, Way::Blocking | Way::Barrier | Way::Kept)
     }
 }
 

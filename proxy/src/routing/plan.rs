@@ -23,6 +23,8 @@ pub enum Plan {
     Scan(&'static Row),
     /// A primary that is chosen by how many keys the primaries have executes it.
     RandomKey(&'static Row),
+    /// The shards that its client has written to answer it.
+    Wait(&'static Row),
     /// Only a node can tell where its keys are.
     AskKeys(&'static Row),
     /// Its keys are in several slots and it cannot be split.
@@ -38,13 +40,14 @@ pub fn plan(args: &Args<'_>) -> Plan {
         Ok(row) => row,
         Err(refusal) => return Plan::Refuse(refusal),
     };
-    match command::handling(row, args) {
+    match row.handling {
         Handling::Routed => by_keys(row, args),
         Handling::Local(local) => Plan::Local(row, local),
         Handling::Shards => Plan::Shards(row),
         Handling::Nodes => Plan::Nodes(row),
         Handling::Scan => Plan::Scan(row),
         Handling::RandomKey => Plan::RandomKey(row),
+        Handling::Wait => Plan::Wait(row),
         Handling::AnyNode => Plan::AnyPrimary(row),
         Handling::BySlot => match slot_named(args) {
             Some(slot) => Plan::Slot(row, slot),

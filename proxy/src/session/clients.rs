@@ -164,7 +164,7 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
     }
     let library = session.library.as_deref();
     format!(
-        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
          multi=-1 watch=0 qbuf={waiting} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={replies} \
          oll=0 omem={replies} tot-mem={} events=r cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}\n",
@@ -174,6 +174,7 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
         text(session.name.as_deref()),
         now.since(session.connected).as_secs(),
         now.since(session.active).as_secs(),
+        if session.is_blocking() { "b" } else { "N" },
         session.mode.database(),
         session.in_flight_bytes,
         waiting + replies + session.in_flight_bytes,

@@ -77,24 +77,6 @@ pub(super) fn tracking_info(resp3: bool, out: &mut Vec<u8>) {
     write::array_header(out, 0);
 }
 
-/// No client blocks yet, so that none is unblocked.
-pub(super) fn unblock(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
-    if args.len() > 4 {
-        return fail(out, wrong_count(args));
-    }
-    let reason = args.get(3).map(<[u8]>::to_ascii_lowercase);
-    if reason.is_some_and(|reason| !matches!(reason.as_slice(), b"timeout" | b"error")) {
-        return fail(out, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-    }
-    match parse_integer(args.get(2).unwrap_or_default()) {
-        Some(_) => {
-            write::integer(out, 0);
-            Answer::Served
-        }
-        None => fail(out, "ERR value is not an integer or out of range"),
-    }
-}
-
 /// A decimal number, as a server reads one.
 pub(super) fn parse_integer(digits: &[u8]) -> Option<i64> {
     str::from_utf8(digits).ok()?.parse().ok()

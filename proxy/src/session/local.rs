@@ -80,7 +80,6 @@ pub fn answer(
         Local::ClientCaching => return fail(out, connection::NO_CACHING),
         Local::ClientGetredir => write::integer(out, -1),
         Local::ClientTrackinginfo => connection::tracking_info(session.mode.is_resp3(), out),
-        Local::ClientUnblock => return connection::unblock(args, out),
         Local::ClientCapa | Local::Readonly => write::simple(out, "OK"),
         // There are no users towards clients: everybody is the one that has no password.
         Local::AclWhoami => write::bulk(out, "default"),

@@ -12,6 +12,7 @@ mod lolwut;
 mod question;
 mod state;
 mod stateful;
+mod written;
 
 pub use clients::{Filter, Kill, line};
 pub use cluster::ClusterQuestion;
@@ -22,4 +23,5 @@ pub use info::Facts;
 pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
 pub use state::{Away, ClientEnd, Closing, Library, Manners, Session, Special, Window};
-pub use stateful::{OwnConnection, Stateful};
+pub use stateful::{Blocking, OwnConnection, Stateful};
+pub use written::Written;

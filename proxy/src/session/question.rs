@@ -78,6 +78,13 @@ pub enum CommonQuestion {
     },
     /// CLIENT UNPAUSE
     Unpause,
+    /// CLIENT UNBLOCK
+    Unblock {
+        /// Which client.
+        id: u64,
+        /// What it is blocked in ends with an error, not as if its time were over.
+        with_error: bool,
+    },
 }
 
 /// What one worker has to say to a [`CommonQuestion`].
@@ -103,14 +110,16 @@ impl CommonQuestion {
                 let text: String = lines.into_iter().map(|(_, line)| line).collect();
                 write::verbatim(&mut out, *resp3, &text);
             }
-            CommonQuestion::Kill(kill) => {
-                let count = |part: &Part| if let Part::Count(count) = part { *count } else { 0 };
-                kill.reply(parts.iter().map(count).sum(), &mut out);
-            }
+            CommonQuestion::Kill(kill) => kill.reply(sum(&parts), &mut out),
+            CommonQuestion::Unblock { .. } => write::integer(&mut out, sum(&parts) as i64),
             CommonQuestion::Pause { .. } | CommonQuestion::Unpause => write::simple(&mut out, "OK"),
         }
         out
     }
+}
+
+fn sum(parts: &[Part]) -> usize {
+    parts.iter().map(|part| if let Part::Count(count) = part { *count } else { 0 }).sum()
 }
 
 /// The question that a local command is, or the error it is answered with; `None` if the command
@@ -133,9 +142,27 @@ pub fn question(
         Local::ClientKill => Kill::of(args, id).map(CommonQuestion::Kill),
         Local::ClientPause => pause(args),
         Local::ClientUnpause => Ok(CommonQuestion::Unpause),
+        Local::ClientUnblock => unblock(args),
         _ => return None,
     };
     Some(common.map(Question::All))
+}
+
+fn unblock(args: &Args<'_>) -> Result<CommonQuestion, Vec<u8>> {
+    if args.len() > 4 {
+        return Err(super::connection::wrong_count(args).into());
+    }
+    let with_error = match args.get(3) {
+        None => false,
+        Some(reason) if reason.eq_ignore_ascii_case(b"TIMEOUT") => false,
+        Some(reason) if reason.eq_ignore_ascii_case(b"ERROR") => true,
+        Some(_) => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into()),
+    };
+    let id = super::connection::parse_integer(args.get(2).unwrap_or_default())
+        .ok_or_else(|| b"ERR value is not an integer or out of range".to_vec())?;
+    // Nobody has such an id.
+    let id = u64::try_from(id).unwrap_or(0);
+    Ok(CommonQuestion::Unblock { id, with_error })
 }
 
 fn pause(args: &Args<'_>) -> Result<CommonQuestion, Vec<u8>> {

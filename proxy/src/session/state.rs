@@ -1,6 +1,6 @@
 //! The state of one client.
 
-use super::{Flow, Replies, Stateful};
+use super::{Flow, Replies, Stateful, Written};
 use crate::command::CommandId;
 use crate::metrics::WorkerCells;
 use crate::node::{Mode, Patience};
@@ -186,6 +186,8 @@ pub struct Session {
     pub special: Special,
     /// What it has of its own at the servers: a transaction, subscriptions. `None` with most.
     pub stateful: Option<Box<Stateful>>,
+    /// The shards that it has written to since its last WAIT.
+    pub written: Written,
     /// Bytes that this client has taken of the budget for large requests.
     pub large_bytes: usize,
     /// It must wait before more of its input is understood.
@@ -239,6 +241,7 @@ impl Session {
             unsettled: Vec::new(),
             special: Special::default(),
             stateful: None,
+            written: Written::default(),
             large_bytes: 0,
             blocked: false,
             read_paused: false,

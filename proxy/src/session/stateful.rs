@@ -1,13 +1,30 @@
 //! What a client has of its own at the servers while it has it: most never do, so all of it is
 //! behind one pointer, and requests of those that have nothing never look here.
 
+use smallvec::SmallVec;
+
 use super::{Session, Special};
+use crate::command::Timeout;
+use crate::time::Moment;
 
 /// The part of a client's state that is more than its connection.
 #[derive(Debug, Default)]
 pub struct Stateful {
-    /// The node connection that is lent to it.
-    pub own_connection: Option<OwnConnection>,
+    /// The node connections that are lent to it: several only if it waits for several shards.
+    pub own_connections: SmallVec<[OwnConnection; 1]>,
+    /// Its request that blocks, wherever that is.
+    pub blocking: Option<Blocking>,
+}
+
+/// A request that blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocking {
+    /// When it was read.
+    pub since: Moment,
+    /// Its timeout, if that can be read.
+    pub timeout: Option<Timeout>,
+    /// When that is over, if ever.
+    pub until: Option<Moment>,
 }
 
 /// A node connection that is one client's.
@@ -22,11 +39,24 @@ pub struct OwnConnection {
 impl Stateful {
     /// Nothing is left of it: the client is one like most.
     pub fn is_over(&self) -> bool {
-        self.own_connection.is_none()
+        self.own_connections.is_empty() && self.blocking.is_none()
     }
 }
 
 impl Session {
+    /// A request that blocks is under way, at a node or here.
+    pub fn is_blocking(&self) -> bool {
+        self.stateful.as_ref().is_some_and(|stateful| stateful.blocking.is_some())
+    }
+
+    /// What blocked is over.
+    pub fn end_blocking(&mut self) {
+        if let Some(stateful) = &mut self.stateful {
+            stateful.blocking = None;
+            self.drop_state_if_over();
+        }
+    }
+
     /// Gives back the memory of a state of which nothing is left.
     pub fn drop_state_if_over(&mut self) {
         if self.stateful.as_ref().is_some_and(|stateful| stateful.is_over()) {

@@ -219,8 +219,10 @@ impl Worker {
         self.cells.clients.sub(1);
         why.count(&self.cells);
         self.release_large_read(key);
-        if let Some(ticket) = self.end_own(key) {
-            self.count_dropped(&ticket);
+        while self.own_connection(key).is_some() {
+            if let Some(ticket) = self.end_own(key) {
+                self.count_dropped(&ticket);
+            }
         }
         self.clients.remove(index);
         self.discard_large_of(key);

@@ -4,7 +4,7 @@
 use super::modes::TOO_MANY_MODES;
 use super::pool::Gate;
 use super::{Action, NO_POOL, WishReason, Worker};
-use crate::node::{Connection, Kind, Phase, Ticket, Trial};
+use crate::node::{Connection, Kind, Phase, Ticket, Trial, Way};
 use crate::routing::{GiveUp, Outcome as Fate, Situation, Verdict, verdict};
 
 const LOST: &str = "the node's connection was lost";
@@ -66,6 +66,10 @@ impl Worker {
                 );
             }
             return self.park_at_node(pool, ticket, frame);
+        }
+        if !ticket.reads_only && ticket.way != Way::Barrier {
+            let base = node.base;
+            self.clients.note_write(ticket.client.index, base);
         }
         if frame.len() > self.settings.large_request || ticket.way.is_own() {
             return self.dispatch_own(pool, ticket, frame, asking);
@@ -183,6 +187,7 @@ impl Worker {
                 self.give_up_unknown(&ticket, LOST);
             }
             _ => {
+                self.comes_back(&mut ticket);
                 ticket.in_doubt |= sent && !ticket.reads_only;
                 let counter = if sent && ticket.reads_only {
                     &self.cells.replays_read_replayed

@@ -109,6 +109,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         connection.pop();
         match self.doubts.iter().position(|doubt| doubt.ticket.arrival == about) {
+            None if self.unblock_answered(about, answer) => {}
             None => self.cells.stale_replies_dropped.add(1),
             Some(at) => {
                 let Some(agreed) = self.is_agreed(index, at, answer) else { return };

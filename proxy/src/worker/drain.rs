@@ -15,7 +15,13 @@ impl Worker {
         self.now = now;
         self.draining = true;
         for index in self.clients.indices() {
-            self.end_client(index, ClientEnd::Drained);
+            // What blocks may do so for ever: that ends as at a server that ends.
+            match self.clients.get(index) {
+                Some(session) if session.is_blocking() => {
+                    self.drop_client(index, ClientEnd::Drained)
+                }
+                _ => self.end_client(index, ClientEnd::Drained),
+            }
         }
     }
 

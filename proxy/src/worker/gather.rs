@@ -10,6 +10,7 @@ use super::random_key::Sizes;
 use super::requests::{Step, way};
 use super::scan::Scan;
 use super::settle::Clients;
+use super::wait::Wait;
 use super::{NO_POOL, Worker};
 use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
@@ -37,6 +38,8 @@ pub(super) enum How {
     Scan(Box<Scan>),
     /// The sizes of all shards, then a key of one of them.
     RandomKey(Sizes),
+    /// One part a shard that the client has written to.
+    Wait(Wait),
     /// One part: the question where the keys of this request are.
     Keys { frame: Vec<u8>, class: Class },
 }
@@ -270,7 +273,7 @@ impl Worker {
         let alone = flow.in_flight() == 0;
         let writes = is_write && parts.iter().flatten().any(|slot| flow.writes.contains(slot));
         let (client, mode) = (ClientKey { index, generation: session.generation }, session.mode);
-        let way = way(row, &self.settings);
+        let way = way(row, args, &self.settings);
         let is_large = len > self.settings.large_request || way.is_own();
         if is_large {
             self.large_reads.finished(client); // it is here: nothing of it is waited for
@@ -360,6 +363,7 @@ impl Worker {
         {
             return;
         }
+        self.end_wait(index);
         let Some(gather) = self.clients.gathers.try_remove(index as usize) else { return };
         let client = gather.whole.client;
         if let Some(session) = self.clients.find(client)

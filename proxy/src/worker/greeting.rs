@@ -84,8 +84,22 @@ impl Worker {
             return self.outbox.wish(WishReason::NotServing);
         }
         node.unconfirmed = false;
+        let run_id = identity.run_id.clone();
         connection.identity = identity;
+        self.note_process(pool, run_id);
         self.begin_use(index);
+    }
+
+    /// A node that has started anew may not have what was written to it before.
+    fn note_process(&mut self, pool: u16, run_id: Option<Box<str>>) {
+        let base = self.base_of(pool);
+        if let Some(node) = self.pools.get_mut(usize::from(base))
+            && run_id.is_some()
+            && node.run_id != run_id
+            && std::mem::replace(&mut node.run_id, run_id).is_some()
+        {
+            self.lose_writes(base);
+        }
     }
 
     /// Requests may go out on this connection: those that wait for it follow.

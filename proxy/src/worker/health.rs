@@ -19,7 +19,7 @@ use crate::topology::NodeId;
 
 /// How long a connection may be silent before the node is asked on another one, and how long
 /// that one may be silent.
-const SILENCE: Duration = Duration::from_secs(1);
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 const REPLACED: &str = "its node went silent and was replaced";
 
@@ -52,14 +52,17 @@ impl Worker {
 
     fn ask_silent_nodes(&mut self) {
         let now = self.now;
-        let silent: Vec<u16> = self
+        let silent: Vec<(u32, u16)> = self
             .connections
             .iter()
             .filter(|(_, c)| matches!(c.phase, Phase::Ready) && !c.suspect && !c.read_paused)
             .filter(|(_, c)| c.awaits_replies() && c.heard + SILENCE <= now)
-            .map(|(_, c)| c.pool)
+            .map(|(index, c)| (index as u32, c.pool))
             .collect();
-        for pool in silent {
+        for (index, pool) in silent {
+            if self.only_blocks(index) {
+                continue;
+            }
             if self.pools.get(usize::from(pool)).is_some_and(|node| node.probe.is_none()) {
                 self.open(pool, Use::Probe);
             }
@@ -330,7 +333,7 @@ impl Worker {
     /// What has waited for a suspect node until its deadline is unknown for ever.
     fn end_suspense(&mut self) {
         let (now, deadlines) = (self.now, self.settings.deadlines.clone());
-        let overdue = |held: &mut Held| deadlines.is_over(&held.ticket, now);
+        let overdue = |held: &mut Held| deadlines.is_over_since(&held.ticket, held.since, now);
         let overdue: Vec<Held> = self.held.extract_if(.., overdue).collect();
         self.count_held();
         for Held { pool, ticket, .. } in overdue {
@@ -338,7 +341,8 @@ impl Worker {
         }
         for (index, pool) in self.suspects() {
             let Some(connection) = self.suspect_at(index) else { continue };
-            let overdue = connection.abandon(|ticket| deadlines.is_over(ticket, now));
+            let heard = connection.heard;
+            let overdue = connection.abandon(|ticket| deadlines.is_over_since(ticket, heard, now));
             self.fence_abandoned(index, !overdue.is_empty());
             for (ticket, _) in overdue {
                 self.end_waiting(pool, &ticket, "its node does not answer");

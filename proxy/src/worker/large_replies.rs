@@ -242,7 +242,7 @@ impl Worker {
         self.drop_client(index, ClientEnd::Broken);
     }
 
-    fn drop_client(&mut self, index: u32, why: ClientEnd) {
+    pub(super) fn drop_client(&mut self, index: u32, why: ClientEnd) {
         let Some(session) = self.clients.get(index) else { return };
         let key = ClientKey { index, generation: session.generation };
         tracing::info!(client = session.id, ?why, "client closed");

@@ -111,9 +111,9 @@ impl Worker {
         }
     }
 
-    /// A large request is complete. It is alone: nothing of its client is in flight before it,
-    /// and nothing follows before it is settled.
-    pub(super) fn large_request(&mut self, index: u32, ticket: Ticket, frame: &[u8]) {
+    /// A request that goes on a connection of its own is complete. It is alone: nothing of its
+    /// client is in flight before it, and nothing follows before it is settled.
+    pub(super) fn send_alone(&mut self, index: u32, ticket: Ticket, frame: &[u8]) {
         if frame.len() > self.settings.large_request {
             self.cells.large_requests.add(1);
         }

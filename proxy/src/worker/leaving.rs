@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Worker;
-use super::lots::Lot;
+use super::lots::{Lot, Parked};
 use super::pool::Gate;
 use crate::node::{ClientKey, Connection, Ticket, Trial};
 use crate::session::Away;
@@ -179,19 +179,22 @@ impl Worker {
         self.let_go();
     }
 
+    /// Takes a request out of wherever it waits.
+    pub(super) fn take_parked(&mut self, Away { slot, arrival }: Away) -> Option<Parked> {
+        let lots = self.lots.get_mut(&slot.unwrap_or_default()).into_iter();
+        let of_nodes = self.pools.iter_mut().map(|(_, node)| node);
+        let others = [&mut self.behind, &mut self.leaving.lot];
+        let mut lots = lots.chain(of_nodes.flat_map(|node| node.lots())).chain(others);
+        lots.find_map(|lot| lot.remove(arrival))
+    }
+
     /// Forgets what waits for a client that has gone; returns whether there was anything. Its
     /// place among the client's replies stays open, so the client has to be closed then.
     pub(super) fn drop_parked(&mut self, client: ClientKey) -> bool {
         let Some(session) = self.clients.find(client) else { return false };
-        let mut dropped = Vec::new();
-        for &Away { slot, arrival } in &session.unsettled {
-            let lots = self.lots.get_mut(&slot.unwrap_or_default()).into_iter();
-            let of_nodes = self.pools.iter_mut().map(|(_, node)| node);
-            let lots = lots.chain(of_nodes.flat_map(|node| node.lots()));
-            dropped.extend(lots.filter_map(|lot| lot.remove(arrival)));
-            dropped.extend(self.behind.remove(arrival));
-            dropped.extend(self.leaving.lot.remove(arrival));
-        }
+        let away = session.unsettled.clone();
+        let parked = |away| self.take_parked(away);
+        let dropped: Vec<Parked> = away.into_iter().filter_map(parked).collect();
         let any = !dropped.is_empty();
         for parked in dropped {
             let (ticket, _) = self.unpark(parked);

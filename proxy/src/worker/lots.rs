@@ -28,6 +28,8 @@ pub(super) struct Parked {
     pub(super) frame: Vec<u8>,
     /// It waits for a connection to a node that takes its slot over: ASKING goes before it.
     pub(super) asking: bool,
+    /// When its own time is over, if it blocks and that is limited.
+    pub(super) until: Option<Moment>,
 }
 
 /// Requests that wait for the same thing, in the order in which they were read.
@@ -167,8 +169,8 @@ impl Worker {
     /// wait for this one (failure-masking contract, §1.4).
     fn call_back_later(&mut self, ticket: &Ticket) {
         let (client, slot, arrival) = (ticket.client, ticket.slot, ticket.arrival);
-        if slot.is_none() {
-            return;
+        if slot.is_none() || ticket.way.is_own() {
+            return; // or it is alone
         }
         let later = self.call_back(|_, other| {
             other.client == client && other.slot == slot && other.arrival > arrival
@@ -272,7 +274,11 @@ impl Worker {
         self.parking.requests += 1;
         self.parking.bytes += self.weight(&frame);
         self.show_parking();
-        Some(Parked { ticket, frame, asking: false })
+        let until = self.blocks_until(&ticket);
+        if let Some(until) = until {
+            self.timers.insert((until, ticket.arrival), ticket.slot);
+        }
+        Some(Parked { ticket, frame, asking: false, until })
     }
 
     /// What a request counts towards the bound in bytes: a large one is in the budget of large
@@ -286,6 +292,9 @@ impl Worker {
         self.parking.requests = self.parking.requests.saturating_sub(1);
         self.parking.bytes = self.parking.bytes.saturating_sub(self.weight(&parked.frame));
         self.show_parking();
+        if let Some(until) = parked.until {
+            self.timers.remove(&(until, parked.ticket.arrival));
+        }
         (parked.ticket, parked.frame)
     }
 
@@ -336,8 +345,13 @@ impl Worker {
             let next = (!lot.trying && !lot.is_empty()).then_some(lot.next_try);
             [next, deadline(lot)]
         });
-        let others =
-            [deadline(&self.behind), deadline(&self.leaving.lot), self.leaving.next(), wish];
+        let others = [
+            deadline(&self.behind),
+            deadline(&self.leaving.lot),
+            self.leaving.next(),
+            wish,
+            self.next_timer(),
+        ];
         nodes.chain(slots).chain(others).flatten().min()
     }
 
@@ -346,6 +360,7 @@ impl Worker {
         if self.parking.requests == 0 {
             return;
         }
+        self.tick_timers();
         let waits = self.pools.iter().any(|(_, node)| !node.lot.is_empty());
         if waits && self.wish_at <= self.now {
             // A replica may be promoted at any time, and nobody tells us of it.
@@ -357,8 +372,10 @@ impl Worker {
             if self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.lot)) {
                 self.open_circuit(index);
             }
-            self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.brief_queue));
-            self.expire(|worker| worker.pools.get_mut(index).map(|node| &mut node.lent_queue));
+            // Those that wait for a connection of their own have met a bound.
+            let end = Worker::refuse_overloaded;
+            self.expire_by(end, |worker| worker.pools.get_mut(index).map(|n| &mut n.brief_queue));
+            self.expire_by(end, |worker| worker.pools.get_mut(index).map(|n| &mut n.lent_queue));
             self.try_node(index as u16);
         }
         self.expire(|worker| Some(&mut worker.behind));
@@ -374,6 +391,14 @@ impl Worker {
     /// Gives up what waited in this lot for too long. Returns whether any of it had waited for the
     /// whole `auto` deadline.
     fn expire(&mut self, lot: impl Fn(&mut Worker) -> Option<&mut Lot>) -> bool {
+        self.expire_by(Worker::give_up_waiting, lot)
+    }
+
+    fn expire_by(
+        &mut self,
+        end: impl Fn(&mut Worker, &Ticket, &'static str),
+        lot: impl Fn(&mut Worker) -> Option<&mut Lot>,
+    ) -> bool {
         let (now, deadlines) = (self.now, self.settings.deadlines.clone());
         let mut whole_deadline = false;
         while let Some(waiting) = lot(self)
@@ -385,7 +410,7 @@ impl Worker {
             let (ticket, _) = self.unpark(parked);
             whole_deadline |= ticket.patience == Patience::AUTO;
             let trouble = if trouble.is_empty() { "its node is away" } else { trouble };
-            self.give_up_waiting(&ticket, trouble);
+            end(self, &ticket, trouble);
         }
         whole_deadline
     }
@@ -427,7 +452,15 @@ impl Worker {
             }
             let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
             let Some(parked) = node.lot.pop() else { return };
-            let (mut ticket, frame) = self.unpark(parked);
+            let (mut ticket, frame) = if parked.ticket.way.blocks() {
+                let scout = self.scout_for(&parked);
+                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+                    node.lot.insert(parked);
+                }
+                scout
+            } else {
+                self.unpark(parked)
+            };
             let wanted = self.pool_for(&ticket);
             if wanted == self.base_of(pool) {
                 ticket.trial = Trial::Node;
@@ -453,7 +486,15 @@ impl Worker {
             && let Some(parked) = lot.pop_next_to_try()
         {
             lot.trying = true;
-            let (mut ticket, frame) = self.unpark(parked);
+            let (mut ticket, frame) = if parked.ticket.way.blocks() {
+                let scout = self.scout_for(&parked);
+                if let Some(lot) = self.lots.get_mut(&slot) {
+                    lot.insert(parked);
+                }
+                scout
+            } else {
+                self.unpark(parked)
+            };
             ticket.trial = Trial::Slot;
             self.dispatch(ticket, frame);
         }

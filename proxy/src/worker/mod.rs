@@ -13,6 +13,7 @@
 //! anything else: an index that was closed may be used again at once, and nothing of the old
 //! socket may be told under it.
 
+mod blocking;
 mod clients;
 mod diary;
 mod dispatch;
@@ -43,6 +44,7 @@ mod settings;
 mod settle;
 mod stateful;
 mod topology;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +66,7 @@ use crate::session::Facts;
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::Topology;
+use blocking::{Timers, Unblock};
 use diary::Diary;
 use doubt::Doubt;
 use health::Held;
@@ -136,6 +139,8 @@ pub struct Worker {
     paused: Vec<u32>,
     seen_scripts: SeenScripts,
     asked: Asked,
+    timers: Timers,
+    unblocks: Vec<Unblock>,
     pause: Option<Pause>,
     outbox: Outbox,
     /// Where the arguments of the request at hand lie; kept to keep its memory.
@@ -179,6 +184,8 @@ impl Worker {
             paused: Vec::new(),
             seen_scripts: SeenScripts::default(),
             asked: Asked::default(),
+            timers: Timers::new(),
+            unblocks: Vec::new(),
             pause: None,
             outbox: Outbox::default(),
             spans: Vec::new(),

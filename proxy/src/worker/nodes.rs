@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::blocking::NOBODY;
 use super::doubt::is_doubtful;
 use super::pool::{Gate, Pool};
 use super::{WishReason, Worker};
@@ -58,11 +59,23 @@ impl Worker {
         self.cells.node_bytes_in.add(bytes.len() as u64);
         if let Some(connection) = self.connections.get_mut(index as usize) {
             connection.heard = now;
-            if connection.suspect {
-                self.heard_again(index);
+            if connection.suspect | connection.lent_to.is_some() {
+                self.heard_at_last(index);
             }
         }
         self.read_replies(index, bytes);
+    }
+
+    /// Something was read from a connection on which it was waited for longer than others are.
+    #[cold]
+    fn heard_at_last(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let now = self.now;
+        // That it blocked is no latency.
+        connection.tickets_mut().filter(|t| t.way.blocks()).for_each(|t| t.received = now);
+        if connection.suspect {
+            self.heard_again(index);
+        }
     }
 
     /// The loop over the replies in a read. The fast path is a reply that is whole in `chunk` and
@@ -146,7 +159,8 @@ impl Worker {
                 self.ask_back(index, reply);
             }
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
-            Some(Expected::Asking) => {
+            Some(Expected::Barrier { .. }) if kind == Kind::Error => self.barrier_refused(index),
+            Some(Expected::Asking | Expected::Own { .. } | Expected::Barrier { .. }) => {
                 connection.pop();
                 self.after_extra(index);
             }
@@ -171,7 +185,9 @@ impl Worker {
             self.error_reply(pool, ticket, frame, reply);
         } else {
             let (trial, slot) = (ticket.trial, ticket.slot);
-            self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
+            if ticket.client != NOBODY {
+                self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
+            }
             self.note_success(index, &ticket);
             self.trial_back(trial, pool, slot, true);
         }

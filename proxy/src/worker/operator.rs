@@ -211,6 +211,11 @@ impl Worker {
                 told.push("node: a primary chosen by its number of keys".into());
                 told
             }
+            Plan::Wait(row) => {
+                let mut told = about(row, &args);
+                told.push("node: every primary that the client has written to".into());
+                told
+            }
             Plan::AskKeys(row) => {
                 let mut told = about(row, &args);
                 told.push("slot: a node is asked each time (COMMAND GETKEYS)".into());

@@ -23,7 +23,19 @@ const ALL_LENT: &str = "all connections for blocked clients to its node are take
 impl Worker {
     /// Gives a request a connection of its own, with ASKING before it if so told, or lets it wait
     /// for one.
-    pub(super) fn dispatch_own(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, asking: bool) {
+    pub(super) fn dispatch_own(
+        &mut self,
+        pool: u16,
+        mut ticket: Ticket,
+        mut frame: Vec<u8>,
+        asking: bool,
+    ) {
+        if ticket.way.blocks() {
+            match self.with_time_left(&mut ticket, frame) {
+                Some(sent_now) => frame = sent_now,
+                None => return,
+            }
+        }
         match self.free_own(pool, &ticket) {
             Some(free) => self.begin_own(free, ticket, frame, asking),
             None => {
@@ -64,7 +76,11 @@ impl Worker {
             node.cells.requests_total.add(1);
         }
         let (client, way) = (ticket.client, ticket.way);
-        connection.adopt(ticket, frame, asking);
+        if way != Way::Barrier {
+            connection.adopt(ticket, frame, asking);
+        } else if !self.push_behind_barrier(index, ticket, &frame) {
+            return;
+        }
         if way.is_lent() {
             self.lend(index, client, way == Way::Kept);
         }
@@ -82,7 +98,10 @@ impl Worker {
         }
         if let Some(session) = self.clients.find(client) {
             let own = OwnConnection { index, serial };
-            session.stateful.get_or_insert_default().own_connection = Some(own);
+            let stateful = session.stateful.get_or_insert_default();
+            if !stateful.own_connections.contains(&own) {
+                stateful.own_connections.push(own);
+            }
         }
     }
 
@@ -108,9 +127,8 @@ impl Worker {
     fn forget_own(&mut self, client: ClientKey, serial: u64) {
         if let Some(session) = self.clients.find(client)
             && let Some(stateful) = &mut session.stateful
-            && stateful.own_connection.is_some_and(|own| own.serial == serial)
         {
-            stateful.own_connection = None;
+            stateful.own_connections.retain(|own| own.serial != serial);
             session.drop_state_if_over();
         }
     }
@@ -134,9 +152,15 @@ impl Worker {
 
     /// The connection that is lent to this client.
     pub(super) fn own_connection(&mut self, client: ClientKey) -> Option<u32> {
-        let own = self.clients.find(client)?.stateful.as_ref()?.own_connection?;
+        let own = *self.clients.find(client)?.stateful.as_ref()?.own_connections.first()?;
         let connection = self.connections.get(own.index as usize)?;
         (connection.serial == own.serial).then_some(own.index)
+    }
+
+    /// All connections that are lent to this client.
+    pub(super) fn own_connections(&mut self, client: ClientKey) -> Vec<u32> {
+        let stateful = self.clients.find(client).and_then(|session| session.stateful.as_ref());
+        stateful.into_iter().flat_map(|s| &s.own_connections).map(|own| own.index).collect()
     }
 
     /// The client lets the connection that it keeps go: it is the next one's, or is closed if what
@@ -156,7 +180,7 @@ impl Worker {
         let Some(own) = self.own_connection(client) else { return false };
         let connection = self.connections.get_mut(own as usize);
         let mut tickets = connection.into_iter().flat_map(|c| c.tickets_mut());
-        tickets.any(|ticket| ticket.way == Way::Blocking)
+        tickets.any(|ticket| ticket.way.blocks())
     }
 
     /// The client leaves, or wants what is on its own connection no more: the connection is closed
@@ -164,6 +188,10 @@ impl Worker {
     /// not known if it was handed over.
     pub(super) fn end_own(&mut self, client: ClientKey) -> Option<Ticket> {
         let index = self.own_connection(client)?;
+        self.end_own_at(index)
+    }
+
+    pub(super) fn end_own_at(&mut self, index: u32) -> Option<Ticket> {
         let connection = self.close_connection(index)?;
         let pool = connection.pool;
         let mut requests = connection.lose().requests;

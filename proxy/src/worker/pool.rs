@@ -57,6 +57,8 @@ pub(super) struct Pool {
     pub(super) backoff: Backoff,
     /// Requests that wait for it.
     pub(super) lot: Lot,
+    /// Of a base pool: the process that last let us in.
+    pub(super) run_id: Option<Box<str>>,
     /// It was suspect, and no other node has said since that it is still the primary.
     pub(super) unconfirmed: bool,
     /// The connection that finds out whether it answers at all.
@@ -99,6 +101,7 @@ impl Pool {
             brief_queue: Lot::default(),
             lent_queue: Lot::default(),
             lent: 0,
+            run_id: None,
             gate: Gate::Open,
             backoff: Backoff::default(),
             lot: Lot::default(),

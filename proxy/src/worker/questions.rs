@@ -105,6 +105,13 @@ impl Worker {
                 self.pause(now + *time, *writes_only);
                 Part::Done
             }
+            CommonQuestion::Unblock { id, with_error } => {
+                let clients = self.clients.indices();
+                let is_it = |index: &u32| self.clients.get(*index).is_some_and(|c| c.id == *id);
+                let client = clients.into_iter().find(is_it);
+                let ended = client.is_some_and(|index| self.unblock_client(index, *with_error));
+                Part::Count(usize::from(ended))
+            }
             CommonQuestion::Unpause => {
                 self.unpause();
                 Part::Done

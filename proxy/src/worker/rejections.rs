@@ -1,5 +1,6 @@
 //! What an error of a node means for its request: the client's reply, or another attempt.
 
+use super::blocking::NOBODY;
 use super::diary::What;
 use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
@@ -52,6 +53,7 @@ impl Worker {
             },
         );
         if let Fate::Rejected(rejection) = fate {
+            self.comes_back(&mut ticket);
             self.note_rejection(pool, rejection, target, outdated);
             self.count_resent(pool);
         }
@@ -68,7 +70,9 @@ impl Worker {
                 self.give_up_unknown(&ticket, "sent again, it was answered with an error");
             }
             Verdict::Deliver => {
-                self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
+                if ticket.client != NOBODY {
+                    self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
+                }
                 self.trial_back(ticket.trial, pool, ticket.slot, true);
             }
             Verdict::Follow { asking } => {

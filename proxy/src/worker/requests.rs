@@ -117,6 +117,10 @@ impl Worker {
             Plan::Nodes(row) => return self.ask_nodes(index, row, args),
             Plan::Scan(row) => return self.scan(index, row, args),
             Plan::RandomKey(row) => return self.random_key(index, row, args),
+            Plan::Wait(row) => match self.wait(index, row, args) {
+                Some(step) => return step,
+                None => (row, None),
+            },
             Plan::CrossSlot(row) => return self.refuse_cross_slot(index, row),
             Plan::AskKeys(row) => return self.ask_keys(index, row, args),
             Plan::Refuse(refusal) => match allowed(&self.settings, &refusal, args) {
@@ -129,7 +133,7 @@ impl Worker {
         };
         let Some(session) = self.clients.get(index) else { return Step::Taken };
         let alone = session.in_flight() == 0;
-        let way = way(row, &self.settings);
+        let way = way(row, args, &self.settings);
         let is_large = len > self.settings.large_request || way.is_own();
         if session.would_overtake(slot) || (is_large && !alone) {
             session.blocked = true;
@@ -175,7 +179,10 @@ impl Worker {
         self.next_arrival += 1;
         session.in_flight_bytes += len;
         if is_large {
-            self.large_request(index, ticket, args.frame());
+            if way == Way::Blocking {
+                self.note_blocking(client, row, args);
+            }
+            self.send_alone(index, ticket, args.frame());
             return Step::Taken;
         }
         self.send(ticket, args.frame());
@@ -198,6 +205,9 @@ impl Worker {
             && frame.len() <= self.settings.large_request
             && !ticket.way.is_own()
         {
+            if !ticket.reads_only {
+                self.clients.note_write(ticket.client.index, pool.base);
+            }
             connection.push(ticket, frame);
             pool.cells.requests_total.add(1);
             if !connection.dirty {
@@ -325,7 +335,10 @@ fn release(version: &str) -> command::Version {
 /// second would be taken for that of another client (failure-masking contract, §1.7). FUNCTION of
 /// all servers does so, scripts of those for which [`Settings::scripts_apart`] is set.
 #[inline(always)]
-pub(super) fn way(row: &Row, settings: &Settings) -> Way {
+pub(super) fn way(row: &Row, args: &Args<'_>, settings: &Settings) -> Way {
+    if command::blocks(row, args) {
+        return Way::Blocking;
+    }
     let apart = (matches!(row.keys, command::Keys::None) && row.name.starts_with("function|"))
         || (settings.scripts_apart && row.may_forge_errors());
     if apart { Way::Apart } else { Way::Shared }

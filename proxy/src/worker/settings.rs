@@ -113,6 +113,13 @@ impl Deadlines {
     pub fn is_over(&self, ticket: &Ticket, now: Moment) -> bool {
         ticket.received + self.of(ticket.patience) <= now
     }
+
+    /// The same of a request at a node that was last well at `well`: as long as that was so, what
+    /// blocks did nothing else.
+    pub fn is_over_since(&self, ticket: &Ticket, well: Moment, now: Moment) -> bool {
+        let blocked = ticket.way.blocks() && well + self.of(ticket.patience) > now;
+        !blocked && self.is_over(ticket, now)
+    }
 }
 
 impl Default for Deadlines {

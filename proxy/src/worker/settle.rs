@@ -81,6 +81,14 @@ impl Clients {
         self.table.get_mut(index as usize)
     }
 
+    /// A request of this client that does more than read goes to the shard of this base pool.
+    #[inline]
+    pub(super) fn note_write(&mut self, index: u32, base: u16) {
+        if let Some(session) = self.table.get_mut(index as usize) {
+            session.written.note(base);
+        }
+    }
+
     /// The client of this key, if it is still there.
     #[inline]
     pub(super) fn find(&mut self, key: ClientKey) -> Option<&mut Session> {
@@ -319,6 +327,7 @@ impl News {
         }
         if session.special.has(Special::ALONE) && ticket.part == WHOLE {
             session.special.set(Special::ALONE, false);
+            session.end_blocking();
             self.large_done.push(ticket.client);
         }
         // A reply that is not wanted leaves nothing to write, after which it would be looked

@@ -43,6 +43,7 @@ impl Worker {
         let old = std::mem::replace(&mut self.topology, topology);
         let by_map = self.routes_of(&old);
         let before = self.reroute_slots(&by_map);
+        self.follow_writes(&before);
         let gone = self.pools.iter().filter(|(_, pool)| !pool.listed).map(|(i, _)| i as u16);
         for index in gone.chain(moved_away).collect::<Vec<_>>() {
             self.leave_node(index);

@@ -36,6 +36,6 @@ pub(super) const ROWS: &[Row] = &[
     row("ttl",              2, READONLY | FAST,               KEY_1,          R, ROUTED),
     row("type",             2, READONLY | FAST,               KEY_1,          R, ROUTED),
     row("unlink",          -2, WRITE | FAST,                  keys(1, -1, 1), N, ROUTED).policy(Request::MultiShard, Response::AggSum),
-    row("wait",             3, BLOCKING,                      NO_KEY,         B, BLOCKS).policy(Request::Special, Response::Special),
-    row("waitaof",          4, BLOCKING,                      NO_KEY,         B, BLOCKS).policy(Request::Special, Response::Special).redis(7, 2),
+    row("wait",             3, BLOCKING,                      NO_KEY,         B, WAIT).millis_last().policy(Request::Special, Response::Special),
+    row("waitaof",          4, BLOCKING,                      NO_KEY,         B, WAIT).millis_last().policy(Request::Special, Response::Special).redis(7, 2),
 ];

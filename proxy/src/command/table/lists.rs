@@ -4,12 +4,12 @@ use super::words::*;
 
 #[rustfmt::skip] // one line is one command
 pub(super) const ROWS: &[Row] = &[
-    row("blmove",      6, WRITE | DENYOOM | BLOCKING,     keys(1, 2, 1),    B, BLOCKS),
-    row("blmovem",    -5, WRITE | DENYOOM | BLOCKING,     keys(1, 2, 1),    B, BLOCKS).redis_only(8, 10),
-    row("blmpop",     -5, WRITE | BLOCKING | MOVABLEKEYS, counted(2, 3, 1), B, BLOCKS).redis(7, 0),
-    row("blpop",      -3, WRITE | BLOCKING,               keys(1, -2, 1),   B, BLOCKS),
-    row("brpop",      -3, WRITE | BLOCKING,               keys(1, -2, 1),   B, BLOCKS),
-    row("brpoplpush",  4, WRITE | DENYOOM | BLOCKING,     keys(1, 2, 1),    B, BLOCKS),
+    row("blmove",      6, WRITE | DENYOOM | BLOCKING,     keys(1, 2, 1),    B, ROUTED).timeout_last(),
+    row("blmovem",    -5, WRITE | DENYOOM | BLOCKING,     keys(1, 2, 1),    B, ROUTED).redis_only(8, 10),
+    row("blmpop",     -5, WRITE | BLOCKING | MOVABLEKEYS, counted(2, 3, 1), B, ROUTED).timeout_first().redis(7, 0),
+    row("blpop",      -3, WRITE | BLOCKING,               keys(1, -2, 1),   B, ROUTED).timeout_last(),
+    row("brpop",      -3, WRITE | BLOCKING,               keys(1, -2, 1),   B, ROUTED).timeout_last(),
+    row("brpoplpush",  4, WRITE | DENYOOM | BLOCKING,     keys(1, 2, 1),    B, ROUTED).timeout_last(),
     row("lindex",      3, READONLY,                       KEY_1,            R, ROUTED),
     row("linsert",     5, WRITE | DENYOOM,                KEY_1,            N, ROUTED),
     row("llen",        2, READONLY | FAST,                KEY_1,            R, ROUTED),

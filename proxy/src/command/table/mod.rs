@@ -154,26 +154,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_routed_has_keys_and_what_holds_up_a_connection_is_not_routed() {
+    fn what_is_routed_has_keys_and_harms_no_connection() {
         for row in rows() {
             match row.handling {
                 Handling::Routed => assert_ne!(row.keys, Keys::None, "{}", row.name),
                 Handling::AnyNode | Handling::BySlot => {
                     assert_eq!(row.keys, Keys::None, "{}", row.name);
                 }
-                Handling::Shards | Handling::Nodes | Handling::Scan | Handling::RandomKey => {
+                Handling::Shards
+                | Handling::Nodes
+                | Handling::Scan
+                | Handling::Wait
+                | Handling::RandomKey => {
                     assert_eq!(row.keys, Keys::None, "{}", row.name);
                 }
                 Handling::Local(_) | Handling::Refused(_) => {}
             }
-            let blocking = row.flags.contains(Flags::BLOCKING);
-            let reads_streams = matches!(row.keys, Keys::Streams { .. });
-            assert_eq!(
-                row.handling == Handling::Refused(Reason::Blocks),
-                blocking && !reads_streams,
-                "{}",
-                row.name
-            );
             for never in [Flags::ADMIN, Flags::ASKING, Flags::NO_AUTH, Flags::NO_MULTI] {
                 assert!(
                     !(row.handling == Handling::Routed && row.flags.contains(never)),

@@ -4,9 +4,9 @@ use super::words::*;
 
 #[rustfmt::skip] // one line is one command
 pub(super) const ROWS: &[Row] = &[
-    row("bzmpop",           -5, WRITE | BLOCKING | MOVABLEKEYS, counted(2, 3, 1),       B, BLOCKS).redis(7, 0),
-    row("bzpopmax",         -3, WRITE | FAST | BLOCKING,        keys(1, -2, 1),         B, BLOCKS),
-    row("bzpopmin",         -3, WRITE | FAST | BLOCKING,        keys(1, -2, 1),         B, BLOCKS),
+    row("bzmpop",           -5, WRITE | BLOCKING | MOVABLEKEYS, counted(2, 3, 1),       B, ROUTED).timeout_first().redis(7, 0),
+    row("bzpopmax",         -3, WRITE | FAST | BLOCKING,        keys(1, -2, 1),         B, ROUTED).timeout_last(),
+    row("bzpopmin",         -3, WRITE | FAST | BLOCKING,        keys(1, -2, 1),         B, ROUTED).timeout_last(),
     row("zadd",             -4, WRITE | DENYOOM | FAST,         KEY_1,                  N, ROUTED),
     row("zcard",             2, READONLY | FAST,                KEY_1,                  R, ROUTED),
     row("zcount",            4, READONLY | FAST,                KEY_1,                  R, ROUTED),

@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Row] = &[
     row("xnack",                 -3, WRITE | FAST,                      KEY_1,      N, ROUTED).redis_only(8, 8),
     row("xpending",              -3, READONLY,                          KEY_1,      R, ROUTED),
     row("xrange",                -4, READONLY,                          KEY_1,      R, ROUTED),
-    row("xread",                 -4, READONLY | BLOCKING | MOVABLEKEYS, streams(1), R, ROUTED),
+    row("xread",                 -4, READONLY | BLOCKING | MOVABLEKEYS, streams(1), R, ROUTED).with_block(R),
     row("xreadgroup",            -7, WRITE | BLOCKING | MOVABLEKEYS,    streams(4), N, ROUTED).with_block(B),
     row("xrevrange",             -4, READONLY,                          KEY_1,      R, ROUTED),
     row("xsetid",                -3, WRITE | DENYOOM | FAST,            KEY_1,      N, ROUTED),

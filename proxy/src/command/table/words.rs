@@ -6,6 +6,7 @@ pub(super) use crate::command::keys::Keys;
 pub(super) use crate::command::policy::{RequestPolicy as Request, ResponsePolicy as Response};
 pub(super) use crate::command::row::Row;
 
+use crate::command::blocking::TimeoutAt;
 use crate::command::class::Shift;
 use crate::command::flags::Flags;
 use crate::command::handling::{Handling, Reason};
@@ -31,6 +32,7 @@ pub(super) const fn row(
         response_policy: Response::Default,
         handling,
         since: Since { redis: Some(OLDEST), redis_before: None, valkey: Some(OLDEST) },
+        timeout: TimeoutAt::Nowhere,
         shift: Shift::Never,
         category: "",
         members: (0, 0),
@@ -44,6 +46,24 @@ impl Row {
         self
     }
 
+    /// It blocks for so many seconds as its last argument says.
+    pub(super) const fn timeout_last(mut self) -> Row {
+        self.timeout = TimeoutAt::Last;
+        self
+    }
+
+    /// It blocks for so many milliseconds as its last argument says.
+    pub(super) const fn millis_last(mut self) -> Row {
+        self.timeout = TimeoutAt::LastMillis;
+        self
+    }
+
+    /// It blocks for so many seconds as its first argument says.
+    pub(super) const fn timeout_first(mut self) -> Row {
+        self.timeout = TimeoutAt::First;
+        self
+    }
+
     /// With more arguments than this it is of another class.
     pub(super) const fn longer_than(mut self, count: u8, class: Class) -> Row {
         self.shift = Shift::LongerThan(count, class);
@@ -53,6 +73,7 @@ impl Row {
     /// With BLOCK it is of another class.
     pub(super) const fn with_block(mut self, class: Class) -> Row {
         self.shift = Shift::Block(class);
+        self.timeout = TimeoutAt::Block;
         self
     }
 
@@ -120,7 +141,7 @@ pub(super) const SHARDS: Handling = Handling::Shards;
 pub(super) const NODES: Handling = Handling::Nodes;
 pub(super) const SCAN: Handling = Handling::Scan;
 pub(super) const RANDOM_KEY: Handling = Handling::RandomKey;
-pub(super) const BLOCKS: Handling = Handling::Refused(Reason::Blocks);
+pub(super) const WAIT: Handling = Handling::Wait;
 pub(super) const CONNECTION: Handling = Handling::Refused(Reason::ChangesConnection);
 pub(super) const KEYLESS: Handling = Handling::Refused(Reason::Keyless);
 pub(super) const ADMIN_ONLY: Handling = Handling::Refused(Reason::Administrative);

@@ -58,7 +58,7 @@ impl Connection {
                     continue;
                 }
                 Expected::Request(ticket) => whole >= self.sent && pick(ticket),
-                Expected::Abandoned { .. } | Expected::Question { .. } => false,
+                _ => false,
             };
             if chosen && let Some(Expected::Request(ticket)) = self.queue.remove(at) {
                 taken.push((ticket, self.buffer[start..end].to_vec()));

@@ -1,12 +1,14 @@
 //! What all parts of a request come to: one reply, or one error that says what is applied.
 
 use super::{GATHERED_AT_FIRST, Gather, How, Part, TOO_LARGE};
+use crate::command::Row;
 use crate::metrics::Outcome;
 use crate::node::Ticket;
 use crate::resp::write;
 use crate::routing::{Merge, merge};
 use crate::slot::Slot;
 use crate::worker::NO_POOL;
+use crate::worker::wait::counted;
 
 /// Slots named in an error; of more than these only the number is given.
 const NAMED_MAX: usize = 10;
@@ -24,6 +26,10 @@ impl Gather {
         if part.outcome.is_some() {
             return;
         }
+        let (reply, outcome) = match self.how {
+            How::Wait(_) => counted(self.row, reply, outcome),
+            _ => (reply, outcome),
+        };
         let fits = self.replies.len() + reply.len() <= bytes_max;
         let (reply, outcome) =
             if fits { (reply, outcome) } else { (TOO_LARGE, Outcome::Overloaded) };
@@ -37,6 +43,11 @@ impl Gather {
         part.process = ticket.process;
         self.replies.extend_from_slice(reply);
         self.open -= 1;
+    }
+
+    /// The command of the request.
+    pub(in crate::worker) fn row(&self) -> &'static Row {
+        self.row
     }
 
     /// The replies, with the slots of their parts and the processes that gave them; `None` if one
@@ -105,7 +116,7 @@ impl Gather {
         let what = match self.how {
             How::Slots { .. } => "slots",
             How::Shards { .. } => "shards",
-            How::Nodes | How::Scan(_) | How::RandomKey(_) | How::Keys { .. } => "nodes",
+            _ => "nodes",
         };
         let of_kind = |unknown: bool| {
             let concerned = move |part: &&Part| match part.outcome {

@@ -3,9 +3,9 @@
 //! before, and it waits for those before it: nobody knows yet which slot it is about.
 
 use super::{Gather, How};
-use crate::command::{self, Class, Row};
+use crate::command::{self, Class, Flags, Row};
 use crate::metrics::Outcome;
-use crate::node::Ticket;
+use crate::node::{Ticket, Way};
 use crate::resp::{Args, write};
 use crate::routing::Merge;
 use crate::session::Special;
@@ -44,6 +44,9 @@ impl Worker {
         if let Some(Gather { whole, .. }) = self.clients.gathers.get_mut(gather as usize) {
             (whole.reads_only, whole.replayable) = (true, true);
             (whole.forgeable, whole.strict) = (false, false);
+            if whole.way == Way::Blocking {
+                whole.way = Way::Apart; // the question does not
+            }
         }
         let words: Vec<&[u8]> =
             [&b"COMMAND"[..], b"GETKEYS"].into_iter().chain(args.iter()).collect();
@@ -127,6 +130,7 @@ impl Worker {
             reads_only: class == Class::R,
             forgeable: row.may_forge_errors(),
             strict: is_strict && class != Class::R && slot.is_some(),
+            way: if row.flags.contains(Flags::BLOCKING) { Way::Blocking } else { whole.way },
             ..whole
         };
         self.next_arrival += 1;

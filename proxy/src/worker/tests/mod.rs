@@ -1,6 +1,7 @@
 //! The heart against clients and nodes in memory, with time as an argument.
 
 mod bench;
+mod blocking;
 mod bounds;
 mod diary;
 mod doubt;
@@ -23,5 +24,6 @@ mod routing;
 mod scan;
 mod scripts;
 mod stories;
+mod wait;
 mod waited_for;
 mod waiting;

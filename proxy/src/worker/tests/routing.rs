@@ -85,7 +85,7 @@ fn what_cannot_be_routed_is_refused_in_a_servers_words() {
         ("NOPE a b", "-ERR unknown command 'NOPE', with args beginning with: 'a' 'b' \r\n"),
         ("GET", "-ERR wrong number of arguments for 'get' command\r\n"),
         ("MULTI", "-ERR unknown command 'MULTI', with args beginning with: \r\n"),
-        ("BLPOP a 1", "-ERR unknown command 'BLPOP', with args beginning with: 'a' '1' \r\n"),
+        ("BLPOP a b 1", "-CROSSSLOT Keys in request don't hash to the same slot\r\n"),
         ("SELECT 100", "-ERR DB index is out of range\r\n"),
         ("MSETNX a 1 b 2", "-CROSSSLOT Keys in request don't hash to the same slot\r\n"),
         ("PING", "+PONG\r\n"),

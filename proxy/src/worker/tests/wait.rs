@@ -1,0 +1,167 @@
+//! WAIT asks the shards that its client has written to, and believes nobody else.
+
+use std::time::Duration;
+
+use super::bench::{Bench, key_of, settings, topology};
+use crate::worker::Settings;
+
+fn bench() -> Bench {
+    Bench::with(Settings { dedicated_max: 20, ..settings() })
+}
+
+fn set(bench: &mut Bench, client: u32, port: u16) {
+    bench.send(client, &format!("SET {} x", key_of(port, 0)));
+    bench.answer(port, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n");
+}
+
+/// A node answers what is in front of the WAIT that it was sent.
+fn pass(bench: &mut Bench, port: u16) {
+    let at = bench.at(port);
+    assert_eq!((at.len(), at[0].as_str(), at[3].as_str()), (5, "MULTI", "EXEC"), "{at:?}");
+    assert!(at[1].starts_with("SET slotway:wait:") && at[2].starts_with("DEL slotway:wait:"));
+    for reply in ["+OK", "+QUEUED", "+QUEUED", "*2\r\n+OK\r\n:1"] {
+        bench.answer(port, reply);
+    }
+}
+
+#[test]
+fn the_shards_that_were_written_to_are_asked_behind_a_write_and_the_smallest_number_counts() {
+    let mut bench = bench();
+    let client = bench.client();
+    set(&mut bench, client, 1);
+    set(&mut bench, client, 3);
+    bench.send(client, &format!("GET {}", key_of(2, 0)));
+    bench.answer(2, "$-1");
+    bench.got(client);
+    bench.send(client, "WAIT 1 100");
+    assert!(bench.at(2).is_empty(), "it has only read there");
+    pass(&mut bench, 1);
+    assert_eq!(bench.at(1), ["WAIT 1 100"]);
+    bench.answer(1, ":2");
+    assert_eq!(bench.got(client), "");
+    pass(&mut bench, 3);
+    bench.answer(3, ":1");
+    assert_eq!(bench.got(client), ":1\r\n");
+    // What has arrived is not asked for again.
+    set(&mut bench, client, 3);
+    bench.send(client, "WAIT 1 100");
+    pass(&mut bench, 3);
+    bench.answer(3, ":0");
+    assert_eq!(bench.got(client), ":0\r\n");
+    assert!(bench.at(1).is_empty());
+    // What has not, is.
+    bench.send(client, "WAIT 1 100");
+    pass(&mut bench, 3);
+    bench.answer(3, ":1");
+    assert_eq!(bench.got(client), ":1\r\n");
+    // Nothing was written since: any server answers.
+    bench.send(client, "WAIT 1 100");
+    let asked: Vec<String> = (1..=3).flat_map(|port| bench.at(port)).collect();
+    assert_eq!(asked, ["WAIT 1 100"]);
+}
+
+#[test]
+fn a_shard_that_cannot_be_asked_counts_none() {
+    for refusal in ["-READONLY You can't write against a read only replica.", "-MOVED 1 10.0.0.1:2"]
+    {
+        let mut bench = bench();
+        let client = bench.client();
+        set(&mut bench, client, 1);
+        bench.send(client, "WAIT 1 0");
+        bench.answer(1, "+OK");
+        bench.answer(1, refusal);
+        assert_eq!(bench.got(client), ":0\r\n");
+        assert_eq!(bench.wires_of(1).len(), 1, "its connection is closed");
+    }
+    let mut bench = bench();
+    let client = bench.client();
+    set(&mut bench, client, 1);
+    bench.send(client, "WAIT 1 0");
+    pass(&mut bench, 1);
+    bench.kill(1, false);
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.got(client), ":0\r\n", "lost");
+}
+
+#[test]
+fn own_errors_of_the_command_are_the_clients() {
+    let mut bench = bench();
+    let client = bench.client();
+    set(&mut bench, client, 1);
+    bench.send(client, "WAITAOF 2 0 100");
+    pass(&mut bench, 1);
+    bench.answer(1, "-ERR value is out of range, value must between 0 and 1");
+    assert_eq!(bench.got(client), "-ERR value is out of range, value must between 0 and 1\r\n");
+    bench.send(client, "WAITAOF 1 1 100");
+    pass(&mut bench, 1);
+    bench.answer(1, "*2\r\n:1\r\n:0");
+    assert_eq!(bench.got(client), "*2\r\n:1\r\n:0\r\n");
+}
+
+#[test]
+fn a_primary_that_was_replaced_counts_none_until_something_new_is_written() {
+    let mut bench = bench();
+    let (client, waiting) = (bench.client(), bench.client());
+    set(&mut bench, client, 1);
+    set(&mut bench, waiting, 1);
+    bench.send(waiting, "WAIT 1 0");
+    bench.topology(topology(2, &[(2, &[(0, 10922)]), (3, &[(10923, 16383)])]));
+    pass(&mut bench, 1);
+    bench.answer(1, ":1");
+    assert_eq!(bench.got(waiting), ":0\r\n", "it was replaced meanwhile");
+    for _ in 0..2 {
+        bench.send(client, "WAIT 1 100");
+        assert_eq!(bench.got(client), ":0\r\n");
+    }
+    bench.send(client, &format!("SET {} x", key_of(1, 0)));
+    bench.answer(2, "+OK");
+    bench.got(client);
+    bench.send(client, "WAIT 1 100");
+    pass(&mut bench, 2);
+    bench.answer(2, ":1");
+    assert_eq!(bench.got(client), ":1\r\n");
+}
+
+#[test]
+fn a_primary_that_has_started_anew_counts_none() {
+    let mut bench = bench();
+    let client = bench.client();
+    set(&mut bench, client, 1);
+    bench.kill(1, false);
+    bench.infos.insert(1, "run_id:another\r\n".into());
+    bench.advance(Duration::from_secs(1));
+    let other = bench.client();
+    bench.send(other, &format!("GET {}", key_of(1, 0)));
+    bench.advance(Duration::from_secs(1));
+    bench.send(client, "WAIT 1 100");
+    assert_eq!(bench.got(client), ":0\r\n");
+}
+
+#[test]
+fn slots_that_move_are_waited_for_where_they_are() {
+    let mut bench = bench();
+    let client = bench.client();
+    set(&mut bench, client, 1);
+    bench.topology(topology(2, &[(1, &[(0, 9)]), (2, &[(10, 10922)]), (3, &[(10923, 16383)])]));
+    bench.send(client, "WAIT 1 100");
+    for port in [1, 2] {
+        pass(&mut bench, port);
+        bench.answer(port, ":1");
+    }
+    assert_eq!(bench.got(client), ":1\r\n");
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits_takes_all_its_connections_along() {
+    let mut bench = bench();
+    let client = bench.client();
+    set(&mut bench, client, 1);
+    set(&mut bench, client, 2);
+    bench.send(client, "WAIT 1 0");
+    assert_eq!((bench.wires_of(1).len(), bench.wires_of(2).len()), (2, 2));
+    bench.worker.client_lost(client, bench.now);
+    bench.turn();
+    assert_eq!((bench.wires_of(1).len(), bench.wires_of(2).len()), (1, 1));
+    assert!(bench.worker.pools.iter().all(|(_, pool)| pool.lent == 0));
+}
