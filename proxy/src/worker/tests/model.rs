@@ -38,6 +38,12 @@
 //! | bytes of abandoned requests are counted wrong | 1, 11, 13 |
 //! | a settled request in 64 leaves a byte in its client's account | 0, 1, 2 |
 //! | no fence on an open shared connection | 10, 92, 152 |
+//! | what is said of unknown parts and of those not executed is exchanged | 8, 10, 13 |
+//! | a request of which a part was applied is answered as if none was | 8, 9, 10 |
+//! | the parts of a split read are put together in reverse | 8, 9, 10 |
+//! | clients in all modes share connections | 8, 9, 11 |
+//! | `retry-unknown` repeats every write | 42, 44 |
+//! | what was repeated counts as if it had not been sent before | 360, 392 |
 //!
 //! Not noticed: that `close_finished` never looks. Whatever is in use and finished is closed in the
 //! same turn, which is held at every turn; what it finds is being opened still, and would be closed
