@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::Worker;
 use super::doubt::spans_of;
 use super::health::SILENCE;
-use super::lots::Parked;
+use super::lots::{Lot, Parked};
 use crate::command::{Row, key_positions, resolve, timeout, with_time_left};
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Connection, Expected, Kind, Phase, Ticket};
@@ -145,9 +145,26 @@ impl Worker {
 
     // ---- others do not wait for what blocks ----
 
+    /// Who tries the way for those of a lot when this request's turn has come: itself, or if it
+    /// blocks a question, and it goes on waiting in its lot, which it has just left.
+    pub(super) fn who_tries(
+        &mut self,
+        parked: Parked,
+        lot: impl FnOnce(&mut Worker) -> Option<&mut Lot>,
+    ) -> (Ticket, Vec<u8>) {
+        if !parked.ticket.way.blocks() {
+            return self.unpark(parked);
+        }
+        let scout = self.scout_for(&parked);
+        if let Some(lot) = lot(self) {
+            lot.insert(parked);
+        }
+        scout
+    }
+
     /// What is asked in the place of a request that blocks, to find out whether it would be
     /// executed: it has the same keys and is answered at once.
-    pub(super) fn scout_for(&self, parked: &Parked) -> (Ticket, Vec<u8>) {
+    fn scout_for(&self, parked: &Parked) -> (Ticket, Vec<u8>) {
         let (ticket, frame) = (&parked.ticket, &parked.frame);
         let spans = spans_of(&self.settings.limits, frame);
         let mut words: Vec<&[u8]> = vec![b"EXISTS"];

@@ -452,15 +452,9 @@ impl Worker {
             }
             let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
             let Some(parked) = node.lot.pop() else { return };
-            let (mut ticket, frame) = if parked.ticket.way.blocks() {
-                let scout = self.scout_for(&parked);
-                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
-                    node.lot.insert(parked);
-                }
-                scout
-            } else {
-                self.unpark(parked)
-            };
+            let (mut ticket, frame) = self.who_tries(parked, |worker| {
+                worker.pools.get_mut(usize::from(pool)).map(|node| &mut node.lot)
+            });
             let wanted = self.pool_for(&ticket);
             if wanted == self.base_of(pool) {
                 ticket.trial = Trial::Node;
@@ -486,15 +480,7 @@ impl Worker {
             && let Some(parked) = lot.pop_next_to_try()
         {
             lot.trying = true;
-            let (mut ticket, frame) = if parked.ticket.way.blocks() {
-                let scout = self.scout_for(&parked);
-                if let Some(lot) = self.lots.get_mut(&slot) {
-                    lot.insert(parked);
-                }
-                scout
-            } else {
-                self.unpark(parked)
-            };
+            let (mut ticket, frame) = self.who_tries(parked, |worker| worker.lots.get_mut(&slot));
             ticket.trial = Trial::Slot;
             self.dispatch(ticket, frame);
         }
