@@ -46,8 +46,6 @@ export const oddKeys = ["ключ", "键 with spaces", "\r\n", "\0", "{", "{}x",
 
 /** Requests that are refused for now, whatever else they mean. */
 export const refused = [
-  ["MULTI"],
-  ["WATCH", "a"],
   ["CLIENT", "IMPORT-SOURCE", "ON"],
   ["NOSUCHTHING", "a"],
 ];

@@ -121,6 +121,7 @@ fn block_is_found_among_options_only() {
 fn each_command_is_handled_as_the_first_issue_wants() {
     use Handling::{
         AnyNode, BySlot, Local as Here, Nodes, RandomKey, Refused, Routed, Scan, Shards,
+        Transaction,
     };
     let table: &[(Handling, &str)] = &[
         (Routed, "GET k|SET k v|MGET a b|DEL a b|EVAL s 0|EVAL s x|EVAL s 1 k|FCALL f 0|SORT l"),
@@ -170,12 +171,10 @@ fn each_command_is_handled_as_the_first_issue_wants() {
         (Routed, "BLPOP k 0|BLMOVE a b LEFT LEFT 0|BZPOPMIN k 0|BLMPOP 0 1 k LEFT"),
         (Routed, "XREAD BLOCK 0 STREAMS s $|XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
         (Handling::Wait, "WAIT 0 0|WAITAOF 0 0 0"),
-        (
-            Refused(Reason::ChangesConnection),
-            "MULTI|EXEC|DISCARD|WATCH k|UNWATCH|HIMPORT x|CLIENT IMPORT-SOURCE ON",
-        ),
+        (Refused(Reason::ChangesConnection), "HIMPORT x|CLIENT IMPORT-SOURCE ON"),
         (Refused(Reason::ChangesConnection), "SUBSCRIBE c|PSUBSCRIBE c|SSUBSCRIBE c|UNSUBSCRIBE"),
         (Refused(Reason::ChangesConnection), "PUNSUBSCRIBE|SUNSUBSCRIBE"),
+        (Transaction, "MULTI|EXEC|DISCARD|WATCH k|UNWATCH"),
         (
             Refused(Reason::TakesOver),
             "MONITOR|ASKING|SYNC|PSYNC ? 1|REPLCONF x|CLUSTER SYNCSLOTS x",
@@ -255,7 +254,10 @@ fn nothing_that_changes_a_connection_reaches_a_node() {
     {
         let row = rows().find(|row| row.name == name).expect("it has a row");
         assert!(
-            matches!(row.handling, Handling::Local(_) | Handling::Refused(_)),
+            matches!(
+                row.handling,
+                Handling::Local(_) | Handling::Refused(_) | Handling::Transaction
+            ),
             "{name} is {:?}",
             row.handling
         );

@@ -22,6 +22,7 @@ fn what_happens(row: &Row) -> Option<&'static str> {
         Handling::Nodes => "goes to every node, and the replies become one",
         Handling::Scan => "goes to one primary after the other, as its cursor says",
         Handling::RandomKey => "goes to a primary that is chosen by its number of keys",
+        Handling::Transaction => "is queued by slotway until EXEC, which goes to one node",
         Handling::AnyNode => "goes to any primary",
         Handling::Wait => "asks every primary that its client has written to",
         Handling::Local(_) => "is answered by slotway",

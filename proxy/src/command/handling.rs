@@ -20,6 +20,8 @@ pub enum Handling {
     Wait,
     /// The proxy answers it itself.
     Local(Local),
+    /// Begins, ends or guards a transaction, which is queued by the proxy and sent as one.
+    Transaction,
     /// Has no keys but names a slot, as its third word: goes to the slot's owner. What is no
     /// slot goes to any primary, which reports the mistake.
     BySlot,

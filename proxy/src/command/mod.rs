@@ -48,4 +48,4 @@ pub use refusal::Refusal;
 pub use row::{CommandId, Row, Since, Version};
 pub use script::{Script, names_script, script};
 pub use specs::{Begin, Find, KeySpec};
-pub use table::{row, rows};
+pub use table::{EXEC, row, rows};

@@ -151,6 +151,20 @@ cells! {
             "Requests of several parts whose replies were of a kind that no server gives." {
             merge_surprises,
         }
+        Counter "slotway_transactions_total" "Transactions that ended, by how their client ended them." {
+            /// EXEC: sent to a node.
+            transactions_executed (end = "exec"),
+            /// EXEC, after a command was refused.
+            transactions_aborted (end = "abort"),
+            /// DISCARD.
+            transactions_discarded (end = "discard"),
+            /// EXEC, which slotway answered with null: it could not tell whether what was watched
+            /// was changed.
+            transactions_null (end = "null"),
+        }
+        Gauge "slotway_transaction_bytes" "Bytes of commands that wait for their EXEC." {
+            transaction_bytes,
+        }
         Counter "slotway_large_requests_total"
             "Requests above the size that gets a connection of its own." { large_requests }
         Counter "slotway_large_replies_total"

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{ClientKey, Fenced, Handshake, HandshakeStep, Identity, Mode, Ticket};
+use super::{ClientKey, Fenced, Handshake, HandshakeStep, Identity, Mode, Ticket, Way};
 use crate::resp::reply::Scanner;
 use crate::resp::write;
 use crate::time::Moment;
+pub use block::Block;
 
 /// A buffer that grew beyond this is given back once it is empty (`clear()` never does).
 const KEEP_CAPACITY: usize = 64 * 1024;
@@ -52,6 +53,9 @@ pub enum Expected {
     Request(Ticket),
     /// The `ASKING` that went before one.
     Asking,
+    /// All of a transaction but the reply to its EXEC: right before its request, whose bytes are
+    /// those of the whole.
+    Block(Block),
     /// A request that was settled without it, or one of ours: its reply is dropped if it comes.
     Abandoned {
         /// Length of the request's bytes.
@@ -275,13 +279,14 @@ impl Connection {
         self.greeting_sent = 0;
     }
 
-    /// Queues a request behind all others. `frame` is one canonical array of `ticket.len` bytes.
+    /// Queues a request behind all others. `frame` is one canonical array of `ticket.len` bytes,
+    /// or all those of a transaction.
     #[inline]
     pub fn push(&mut self, mut ticket: Ticket, frame: &[u8]) {
         debug_assert_eq!(ticket.len as usize, frame.len());
         ticket.process = self.process;
         self.buffer.extend_from_slice(frame);
-        self.queue.push_back(Expected::Request(ticket));
+        self.expect(ticket, frame);
     }
 
     /// Queues `ASKING` and a request, adjacent: the flag holds for the next command only.
@@ -295,15 +300,19 @@ impl Connection {
     /// must have nothing else.
     pub fn adopt(&mut self, mut ticket: Ticket, frame: Vec<u8>, asking: bool) {
         debug_assert!(self.queue.is_empty() && self.buffer.len() == self.answered);
-        self.buffer = frame;
         self.answered = 0;
         self.sent = 0;
         if asking {
-            self.buffer.splice(0..0, ASKING.iter().copied());
             self.queue.push_back(Expected::Asking);
         }
         ticket.process = self.process;
-        self.queue.push_back(Expected::Request(ticket));
+        // Lines that its errors break lie deep in the reply: they cannot be told from others.
+        self.retiring |= ticket.way == Way::Apart && ticket.is_block();
+        self.expect(ticket, &frame);
+        self.buffer = frame;
+        if asking {
+            self.buffer.splice(0..0, ASKING.iter().copied());
+        }
     }
 
     /// What can be written now; empty while dialing.
@@ -470,6 +479,7 @@ impl Expected {
         match self {
             Expected::Request(ticket) => ticket.len as usize,
             Expected::Asking => ASKING.len(),
+            Expected::Block(_) => 0,
             Expected::Abandoned { len }
             | Expected::Own { len }
             | Expected::Barrier { len }
@@ -478,6 +488,7 @@ impl Expected {
     }
 }
 
+mod block;
 mod taking;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What slotway knows of a request while a node, or the parking lot, has it.
 
 use super::Mode;
-use crate::command::CommandId;
+use crate::command::{self, CommandId};
 use crate::slot::Slot;
 use crate::time::Moment;
 
@@ -109,6 +109,21 @@ impl Ticket {
             trial: Trial::No,
             process: 0,
         }
+    }
+}
+
+impl Ticket {
+    /// It is a transaction: its bytes are MULTI, commands and EXEC, and there are as many replies,
+    /// of which its client gets the last.
+    #[inline]
+    pub fn is_block(&self) -> bool {
+        self.command == command::EXEC
+    }
+
+    /// It is a transaction behind a WATCH: it cannot go elsewhere.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.is_block() && self.way == Way::Kept
     }
 }
 

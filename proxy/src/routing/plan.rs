@@ -1,6 +1,6 @@
 //! Decides once, in slots, what is to be done with a request. It never sees a node's address.
 
-use crate::command::{self, Handling, KeysInSlots, Local, Refusal, RequestPolicy, Row};
+use crate::command::{self, Handling, Keys, KeysInSlots, Local, Refusal, RequestPolicy, Row};
 use crate::resp::Args;
 use crate::slot::Slot;
 
@@ -25,6 +25,8 @@ pub enum Plan {
     RandomKey(&'static Row),
     /// The shards that its client has written to answer it.
     Wait(&'static Row),
+    /// It begins, ends or guards a transaction.
+    Transaction(&'static Row),
     /// Only a node can tell where its keys are.
     AskKeys(&'static Row),
     /// Its keys are in several slots and it cannot be split.
@@ -40,6 +42,22 @@ pub fn plan(args: &Args<'_>) -> Plan {
         Ok(row) => row,
         Err(refusal) => return Plan::Refuse(refusal),
     };
+    by_handling(row, args)
+}
+
+/// As [`plan`], for a request inside a transaction, where no server lets a command block.
+pub fn plan_queued(args: &Args<'_>) -> Plan {
+    match command::resolve(args) {
+        Err(refusal) => Plan::Refuse(refusal),
+        Ok(row) if row.keys != Keys::None && command::blocks(row, args) => by_keys(row, args),
+        // Every node tells all others; with its transaction it goes wherever that goes.
+        Ok(row) if row.name == "publish" => Plan::AnyPrimary(row),
+        Ok(row) => by_handling(row, args),
+    }
+}
+
+#[inline(always)]
+fn by_handling(row: &'static Row, args: &Args<'_>) -> Plan {
     match row.handling {
         Handling::Routed => by_keys(row, args),
         Handling::Local(local) => Plan::Local(row, local),
@@ -49,6 +67,7 @@ pub fn plan(args: &Args<'_>) -> Plan {
         Handling::RandomKey => Plan::RandomKey(row),
         Handling::Wait => Plan::Wait(row),
         Handling::AnyNode => Plan::AnyPrimary(row),
+        Handling::Transaction => Plan::Transaction(row),
         Handling::BySlot => match slot_named(args) {
             Some(slot) => Plan::Slot(row, slot),
             None => Plan::AnyPrimary(row),

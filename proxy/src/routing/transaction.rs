@@ -45,12 +45,14 @@ pub fn outcome_of_exec<'a>(
 
 /// What to do with a block after `outcome`: [`Outcome::NotSent`] as long as the last byte of EXEC
 /// was not handed over, whatever else was. `watched`: there was a WATCH before it, on the same
-/// connection. A block is never repeated when it may have been executed, whatever is in it.
+/// connection. A block that may have been executed is repeated only if all of it only reads, which
+/// the situation says, and nothing was watched.
 pub fn after_block(outcome: &Outcome<'_>, watched: bool, situation: Situation) -> AfterBlock {
     match outcome {
         Outcome::NotSent | Outcome::Rejected(_) if watched => AfterBlock::NullExec,
         _ => {
-            let situation = Situation { replayable: false, forgeable: false, ..situation };
+            let replayable = situation.replayable && !watched;
+            let situation = Situation { replayable, forgeable: false, ..situation };
             AfterBlock::As(verdict(outcome, situation))
         }
     }
@@ -62,7 +64,7 @@ mod tests {
     use crate::routing::{GiveUp, Place};
 
     const SITUATION: Situation =
-        Situation { replayable: true, forgeable: true, target_known: true, target_tried: false };
+        Situation { replayable: false, forgeable: true, target_known: true, target_tried: false };
 
     const BECAUSE: &str = "EXECABORT Transaction discarded because of previous errors.";
     const MOVED: &str = "MOVED 7 a:1";
@@ -133,8 +135,11 @@ mod tests {
             (Outcome::Done, false, AfterBlock::As(Verdict::Deliver)),
             (Outcome::Done, true, AfterBlock::As(Verdict::Deliver)),
         ] {
-            // Even if all of it only reads: situations say so here.
             assert_eq!(after_block(&outcome, watched, SITUATION), expected, "{outcome:?}");
         }
+        let reads = Situation { replayable: true, ..SITUATION };
+        let again = AfterBlock::As(Verdict::Resend);
+        assert_eq!(after_block(&Outcome::Unknown, false, reads), again);
+        assert_eq!(after_block(&Outcome::Unknown, true, reads), unknown);
     }
 }

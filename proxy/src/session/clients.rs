@@ -163,9 +163,17 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
         replies = flow.reply_bytes();
     }
     let library = session.library.as_deref();
+    let stateful = session.stateful.as_ref();
+    let watched = stateful.and_then(|stateful| stateful.watch.as_ref()).map_or(0, |w| w.keys);
+    let transaction = stateful.and_then(|stateful| stateful.transaction.as_ref());
+    let (flags, commands, queued) = match transaction {
+        None if session.is_blocking() => ("b", -1, 0),
+        None => ("N", -1, 0),
+        Some(transaction) => ("x", transaction.commands() as i64, transaction.queued_bytes()),
+    };
     format!(
-        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi=-1 watch=0 qbuf={waiting} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={replies} \
+        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 \
+         multi={commands} watch={watched} qbuf={waiting} qbuf-free=0 argv-mem={} multi-mem={queued} rbs=0 rbp=0 obl={replies} \
          oll=0 omem={replies} tot-mem={} events=r cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}\n",
         session.id,
@@ -174,10 +182,9 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
         text(session.name.as_deref()),
         now.since(session.connected).as_secs(),
         now.since(session.active).as_secs(),
-        if session.is_blocking() { "b" } else { "N" },
         session.mode.database(),
         session.in_flight_bytes,
-        waiting + replies + session.in_flight_bytes,
+        waiting + replies + queued + session.in_flight_bytes,
         session.last_command.map_or("NULL", |id| command::row(id).name),
         if session.mode.is_resp3() { 3 } else { 2 },
         text(library.and_then(|library| library.name.as_deref())),

@@ -388,10 +388,10 @@ mod tests {
         let has = |redis, valkey, allowed, name: &str| {
             Offer { redis, valkey, resp3: false, allowed }.find(name.as_bytes()).is_some()
         };
-        for name in ["get", "GET", "proxy|info", "config|help", "config", "client|kill"] {
+        for name in ["get", "GET", "multi", "proxy|info", "config|help", "config", "client|kill"] {
             assert!(has((7, 0), None, &none, name), "{name}");
         }
-        for name in ["multi", "shutdown", "debug", "config|rewrite", "hgetex", "nope", ""] {
+        for name in ["monitor", "shutdown", "debug", "config|rewrite", "hgetex", "nope", ""] {
             assert!(!has((7, 0), None, &none, name), "{name}");
         }
         assert!(has((7, 0), None, &debug, "debug"));

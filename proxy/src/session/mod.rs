@@ -12,6 +12,7 @@ mod lolwut;
 mod question;
 mod state;
 mod stateful;
+mod transaction;
 mod written;
 
 pub use clients::{Filter, Kill, line};
@@ -24,4 +25,5 @@ pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
 pub use state::{Away, ClientEnd, Closing, Library, Manners, Session, Special, Window};
 pub use stateful::{Blocking, OwnConnection, Stateful};
+pub use transaction::{ABORTED, Transaction, Watch, not_inside};
 pub use written::Written;

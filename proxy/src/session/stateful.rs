@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Session, Special};
+use super::{Session, Special, Transaction, Watch};
 use crate::command::Timeout;
 use crate::time::Moment;
 
@@ -14,6 +14,10 @@ pub struct Stateful {
     pub own_connections: SmallVec<[OwnConnection; 1]>,
     /// Its request that blocks, wherever that is.
     pub blocking: Option<Blocking>,
+    /// What it has said since MULTI.
+    pub transaction: Option<Transaction>,
+    /// What it watches.
+    pub watch: Option<Watch>,
 }
 
 /// A request that blocks.
@@ -39,7 +43,10 @@ pub struct OwnConnection {
 impl Stateful {
     /// Nothing is left of it: the client is one like most.
     pub fn is_over(&self) -> bool {
-        self.own_connections.is_empty() && self.blocking.is_none()
+        self.own_connections.is_empty()
+            && self.blocking.is_none()
+            && self.transaction.is_none()
+            && self.watch.is_none()
     }
 }
 

@@ -224,6 +224,7 @@ impl Worker {
                 self.count_dropped(&ticket);
             }
         }
+        self.end_stateful(index);
         self.clients.remove(index);
         self.discard_large_of(key);
         self.outbox.push(Action::CloseClient { client: index });

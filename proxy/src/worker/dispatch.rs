@@ -5,13 +5,16 @@ use super::modes::TOO_MANY_MODES;
 use super::pool::Gate;
 use super::{Action, NO_POOL, WishReason, Worker};
 use crate::node::{Connection, Kind, Phase, Ticket, Trial, Way};
-use crate::routing::{GiveUp, Outcome as Fate, Situation, Verdict, verdict};
+use crate::routing::{AfterBlock, GiveUp, Outcome as Fate, Situation, Verdict};
 
 const LOST: &str = "the node's connection was lost";
 
 impl Worker {
     /// Routes a request from scratch and sends it, or lets it wait.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: Vec<u8>) {
+        if ticket.is_watched() {
+            return self.null_exec(&ticket);
+        }
         let base = self.pool_for(&ticket);
         if ticket.pinned != NO_POOL && self.pools.get(usize::from(base)).is_none_or(|n| !n.listed) {
             return self.give_up_waiting(&ticket, "its node has left the cluster");
@@ -181,8 +184,9 @@ impl Worker {
             target_known: false,
             target_tried: false,
         };
-        match verdict(&fate, situation) {
-            Verdict::GiveUp(GiveUp::Unknown) => {
+        match Worker::what_next(&fate, &ticket, situation) {
+            AfterBlock::NullExec => self.null_exec(&ticket),
+            AfterBlock::As(Verdict::GiveUp(GiveUp::Unknown)) => {
                 self.trial_back(ticket.trial, pool, ticket.slot, false);
                 self.give_up_unknown(&ticket, LOST);
             }

@@ -24,6 +24,16 @@ impl LargeReads {
         self.reading.retain(|(other, _)| *other != client);
     }
 
+    /// How much of the budget is left.
+    pub(super) fn free(&self, max: usize) -> usize {
+        max.saturating_sub(self.taken)
+    }
+
+    /// So many bytes more are taken of it.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+
     /// Nobody reads and nothing is taken.
     #[cfg(test)]
     pub(super) fn is_unused(&self) -> bool {
@@ -50,7 +60,7 @@ impl Worker {
         if announced > self.settings.large_requests_max_bytes {
             return self.refuse_too_large(index);
         }
-        let free = self.settings.large_requests_max_bytes - self.large_reads.taken;
+        let free = self.large_reads.free(self.settings.large_requests_max_bytes);
         let fits = more <= free;
         if fits {
             session.large_bytes = announced;
@@ -91,6 +101,11 @@ impl Worker {
         self.large_reads.reading.retain(|(other, _)| *other != client);
         let Some(session) = self.clients.find(client) else { return };
         let bytes = std::mem::take(&mut session.large_bytes);
+        self.give_back_large(bytes);
+    }
+
+    /// So many bytes go back to the budget: who waits for some may go on.
+    pub(super) fn give_back_large(&mut self, bytes: usize) {
         if bytes > 0 {
             self.large_reads.taken = self.large_reads.taken.saturating_sub(bytes);
             let waiting: Vec<u32> =

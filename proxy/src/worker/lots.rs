@@ -162,6 +162,9 @@ impl Worker {
             ticket.diverted = true;
             session.divert(ticket.slot, ticket.arrival);
         }
+        if ticket.is_block() {
+            self.clients.mark_dirty(ticket.client.index); // what was held back for it
+        }
         self.call_back_later(ticket);
     }
 
@@ -247,6 +250,10 @@ impl Worker {
         mut ticket: Ticket,
         frame: Vec<u8>,
     ) -> Option<Parked> {
+        if ticket.is_watched() {
+            self.null_exec(&ticket);
+            return None;
+        }
         let Some(session) = self.clients.find(ticket.client) else {
             self.cells.stale_replies_dropped.add(1);
             return None;

@@ -44,7 +44,9 @@ mod settings;
 mod settle;
 mod stateful;
 mod topology;
+mod transactions;
 mod wait;
+mod watches;
 
 #[cfg(test)]
 mod tests;

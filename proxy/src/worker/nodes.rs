@@ -126,7 +126,7 @@ impl Worker {
 
     /// One whole reply.
     #[inline]
-    fn reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+    pub(super) fn reply(&mut self, index: u32, kind: Kind, reply: &[u8]) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         if let Phase::Handshaking(_) = connection.phase {
             return self.handshake_reply(index, kind, reply);
@@ -159,6 +159,7 @@ impl Worker {
                 self.ask_back(index, reply);
             }
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
+            Some(Expected::Block(_)) => self.block_reply(index, kind, reply),
             Some(Expected::Barrier { .. }) if kind == Kind::Error => self.barrier_refused(index),
             Some(Expected::Asking | Expected::Own { .. } | Expected::Barrier { .. }) => {
                 connection.pop();

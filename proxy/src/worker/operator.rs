@@ -211,6 +211,11 @@ impl Worker {
                 told.push("node: a primary chosen by its number of keys".into());
                 told
             }
+            Plan::Transaction(row) => vec![
+                format!("command: {}", row.name),
+                "node: a transaction goes at its EXEC, as one request, by its commands' keys"
+                    .into(),
+            ],
             Plan::Wait(row) => {
                 let mut told = about(row, &args);
                 told.push("node: every primary that the client has written to".into());

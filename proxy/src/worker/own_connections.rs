@@ -59,7 +59,7 @@ impl Worker {
     /// nothing to do.
     fn free_own(&mut self, pool: u16, ticket: &Ticket) -> Option<u32> {
         if ticket.way == Way::Kept
-            && let Some(own) = self.own_connection(ticket.client)
+            && let Some(own) = self.kept_connection(ticket.client)
             && self.connections.get(own as usize).is_some_and(|c| c.pool == pool && c.is_idle())
         {
             return Some(own);
@@ -70,12 +70,16 @@ impl Worker {
         self.pools.get_mut(usize::from(pool))?.idle.pop().map(|(free, _)| free)
     }
 
-    fn begin_own(&mut self, index: u32, ticket: Ticket, frame: Vec<u8>, asking: bool) {
+    pub(super) fn begin_own(&mut self, index: u32, ticket: Ticket, frame: Vec<u8>, asking: bool) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         if let Some(node) = self.pools.get(usize::from(connection.pool)) {
             node.cells.requests_total.add(1);
         }
         let (client, way) = (ticket.client, ticket.way);
+        if way == Way::Kept {
+            self.watches_by_asking(client, asking);
+        }
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
         if way != Way::Barrier {
             connection.adopt(ticket, frame, asking);
         } else if !self.push_behind_barrier(index, ticket, &frame) {
@@ -157,6 +161,12 @@ impl Worker {
         (connection.serial == own.serial).then_some(own.index)
     }
 
+    /// The connection that this client keeps from request to request.
+    pub(super) fn kept_connection(&mut self, client: ClientKey) -> Option<u32> {
+        let mut own = self.own_connections(client).into_iter();
+        own.find(|&own| self.connections.get(own as usize).is_some_and(|c| c.kept))
+    }
+
     /// All connections that are lent to this client.
     pub(super) fn own_connections(&mut self, client: ClientKey) -> Vec<u32> {
         let stateful = self.clients.find(client).and_then(|session| session.stateful.as_ref());
@@ -165,9 +175,8 @@ impl Worker {
 
     /// The client lets the connection that it keeps go: it is the next one's, or is closed if what
     /// is left on it (`WATCH`) must not be.
-    #[allow(dead_code, reason = "transactions use it")]
     pub(super) fn let_own_go(&mut self, client: ClientKey, is_clean: bool) {
-        let Some(index) = self.own_connection(client) else { return };
+        let Some(index) = self.kept_connection(client) else { return };
         self.take_back(index);
         if let Some(connection) = self.connections.get_mut(index as usize) {
             connection.retiring |= !is_clean;
@@ -177,10 +186,11 @@ impl Worker {
 
     /// Whether a request that blocks is under way for this client on a connection of its own.
     pub(super) fn is_blocking(&mut self, client: ClientKey) -> bool {
-        let Some(own) = self.own_connection(client) else { return false };
-        let connection = self.connections.get_mut(own as usize);
-        let mut tickets = connection.into_iter().flat_map(|c| c.tickets_mut());
-        tickets.any(|ticket| ticket.way.blocks())
+        self.own_connections(client).into_iter().any(|own| {
+            let connection = self.connections.get_mut(own as usize);
+            let mut tickets = connection.into_iter().flat_map(|c| c.tickets_mut());
+            tickets.any(|ticket| ticket.way.blocks())
+        })
     }
 
     /// The client leaves, or wants what is on its own connection no more: the connection is closed
@@ -269,9 +279,14 @@ impl Worker {
         if !connection.is_idle() || connection.stream != Stream::Whole {
             return;
         }
-        if connection.kept && !connection.retiring {
+        if connection.kept
+            && !connection.retiring
+            && let (Some(client), serial) = (connection.lent_to, connection.serial)
+            && self.goes_on_watching(client, serial)
+        {
             return;
         }
+        let Some(connection) = self.connections.get(index as usize) else { return };
         let (pool, now) = (connection.pool, self.now);
         self.take_back(index);
         let Some(connection) = self.connections.get(index as usize) else { return };

@@ -18,6 +18,11 @@ impl Pause {
     pub(super) fn holds(self, args: &Args<'_>) -> bool {
         !self.writes_only || command::resolve(args).is_ok_and(may_replicate)
     }
+
+    /// Whether a transaction has to wait.
+    pub(super) fn holds_block(self, reads_only: bool) -> bool {
+        !self.writes_only || !reads_only
+    }
 }
 
 /// Whether a replica may hear of it: what a server holds back in a pause of writes.

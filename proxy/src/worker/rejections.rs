@@ -6,7 +6,8 @@ use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
 use crate::node::{Ticket, Trial};
 use crate::routing::{
-    Outcome as Fate, Place, Rejection, Situation, Verdict, outcome_of_error, verdict,
+    AfterBlock, Outcome as Fate, Place, Rejection, Situation, Verdict, outcome_of_error,
+    outcome_of_exec,
 };
 use crate::slot::Slot;
 use crate::topology::Redirect;
@@ -17,8 +18,7 @@ const HOPS_MAX: u8 = 4;
 impl Worker {
     /// An error: the client's, or the beginning of another attempt.
     pub(super) fn error_reply(&mut self, pool: u16, ticket: Ticket, frame: Vec<u8>, reply: &[u8]) {
-        let forgeable = ticket.forgeable;
-        let fate = outcome_of_error(text(reply), ticket.slot, forgeable, ticket.reads_only);
+        let fate = fate_of(&ticket, reply);
         self.after_error(pool, ticket, frame, reply, &fate);
     }
 
@@ -43,18 +43,19 @@ impl Worker {
         let base = self.base_of(pool);
         let tried = !outdated
             && (target == Some(base) || target == Some(ticket.previous) || ticket.hops >= HOPS_MAX);
-        let verdict = verdict(
-            fate,
-            Situation {
-                replayable: ticket.replayable,
-                forgeable: ticket.forgeable,
-                target_known: target.is_some(),
-                target_tried: tried,
-            },
-        );
+        let situation = Situation {
+            replayable: ticket.replayable,
+            forgeable: ticket.forgeable,
+            target_known: target.is_some(),
+            target_tried: tried,
+        };
+        let next = Worker::what_next(fate, &ticket, situation);
         if let Fate::Rejected(rejection) = fate {
             self.comes_back(&mut ticket);
             self.note_rejection(pool, rejection, target, outdated);
+        }
+        let AfterBlock::As(verdict) = next else { return self.null_exec(&ticket) };
+        if let Fate::Rejected(_) = fate {
             self.count_resent(pool);
         }
         // Whatever is not a refusal of the node as a whole shows that the node is there.
@@ -232,8 +233,16 @@ impl Worker {
 
 /// Whether this error says that the request was not executed, if it is to be believed at all.
 pub(super) fn is_rejection(ticket: &Ticket, reply: &[u8]) -> bool {
-    let fate = outcome_of_error(text(reply), ticket.slot, ticket.forgeable, ticket.reads_only);
-    matches!(fate, Fate::Rejected(_))
+    matches!(fate_of(ticket, reply), Fate::Rejected(_))
+}
+
+/// What this error says of its request.
+fn fate_of<'a>(ticket: &Ticket, reply: &'a [u8]) -> Fate<'a> {
+    if ticket.is_block() {
+        outcome_of_exec(text(reply), [], ticket.slot)
+    } else {
+        outcome_of_error(text(reply), ticket.slot, ticket.forgeable, ticket.reads_only)
+    }
 }
 
 /// What an error says, without what makes it a reply.

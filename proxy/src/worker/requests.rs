@@ -123,6 +123,7 @@ impl Worker {
             },
             Plan::CrossSlot(row) => return self.refuse_cross_slot(index, row),
             Plan::AskKeys(row) => return self.ask_keys(index, row, args),
+            Plan::Transaction(row) => return self.transaction_command(index, row, args),
             Plan::Refuse(refusal) => match allowed(&self.settings, &refusal, args) {
                 Some(Plan::Slot(row, slot)) => (row, Some(slot)),
                 Some(Plan::AnyPrimary(row)) => (row, None),
@@ -266,6 +267,9 @@ impl Worker {
                 Answer::Failed
             }
         };
+        if local == command::Local::Reset {
+            self.end_stateful(index);
+        }
         let outcome = match answer {
             Answer::Served | Answer::Close | Answer::Silent => Outcome::Ok,
             Answer::Failed => Outcome::Refused,
@@ -292,6 +296,11 @@ impl Worker {
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, args: &Args<'_>) -> Step {
         // A name that is in no table has no row: one label for them all.
         self.cells.request_done(usize::MAX, Outcome::Refused, 0);
+        if matches!(refusal, Refusal::WrongArity(row) if row.id == command::EXEC) {
+            // A server discards all the same, also what is watched without MULTI.
+            self.end_transaction(index);
+            self.end_watch(index);
+        }
         let mut text = Vec::new();
         refusal.write(args, &mut text);
         self.answer(index, |out| write::error(out, &text));

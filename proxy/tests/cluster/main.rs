@@ -20,4 +20,5 @@ mod others;
 mod scripts;
 mod stage;
 mod startup;
+mod transactions;
 mod wire;

@@ -65,6 +65,103 @@ fn step(
     step
 }
 
+/// A transaction, whole or not, with what a client does around it. All keys have this tag.
+pub(crate) fn transaction(rng: &mut Rng, tag: &'static str, payloads: &[Vec<u8>]) -> Vec<Request> {
+    let mut all = Vec::new();
+    let watches = rng.bool();
+    if watches {
+        let mut watch = vec![b"WATCH".to_vec()];
+        (0..rng.usize(1..3)).for_each(|_| watch.push(in_slot(rng, tag, payloads).1));
+        all.push(watch);
+    }
+    (0..rng.usize(..3)).for_each(|_| all.push(in_slot(rng, tag, payloads).0));
+    if watches && rng.u8(..6) == 0 {
+        all.push(vec![b"UNWATCH".to_vec()]);
+    }
+    if rng.u8(..20) > 0 {
+        all.push(vec![b"MULTI".to_vec()]);
+    }
+    let length = if rng.u8(..10) == 0 { rng.usize(..60) } else { rng.usize(..8) };
+    for _ in 0..length {
+        let wrong: &[&[&[u8]]] = &[
+            &[b"NOSUCH", b"a"],
+            &[b"GET"],
+            &[b"SET", b"a"],
+            &[b"MULTI"],
+            &[b"multi", b"x"],
+            &[b"WATCH", tag.as_bytes()],
+            &[b"WATCH"],
+            &[b"CLIENT", b"NOSUCH"],
+            &[b"EXEC", b"x"],
+            &[b"UNWATCH"],
+            &[b"PING"],
+            &[b"ECHO", b"\r\n"],
+        ];
+        all.push(match rng.u8(..25) {
+            0 => rng.choice(wrong).expect("some").iter().map(|word| word.to_vec()).collect(),
+            _ => in_slot(rng, tag, payloads).0,
+        });
+    }
+    let end = ["EXEC", "EXEC", "EXEC", "EXEC", "EXEC", "exec", "DISCARD", "RESET"][rng.usize(..8)];
+    all.push(vec![end.as_bytes().to_vec()]);
+    all
+}
+
+/// A request of which all keys have this tag, and one of them. Nothing of chance, and nothing that
+/// a cluster refuses.
+fn in_slot(rng: &mut Rng, tag: &'static str, payloads: &[Vec<u8>]) -> (Request, Vec<u8>) {
+    const NOT: &[&str] = &[
+        "~",
+        "SORT",
+        "MOVE",
+        "COPY",
+        "GEORADIUS",
+        "SPOP",
+        "RANDMEMBER",
+        "RANDFIELD",
+        "DBSIZE",
+        "SCAN",
+        "KEYS",
+        "RANDOMKEY",
+        "FLUSH",
+        "NOSUCH",
+        "HELP",
+        "XADD <stream> *",
+    ];
+    const FAMILIES: &[&str] = &[
+        "strings",
+        "many keys",
+        "any key",
+        "hashes",
+        "lists",
+        "sets",
+        "sorted sets",
+        "streams",
+        "geo",
+        "bits",
+        "hyperloglog",
+    ];
+    loop {
+        let (name, lines) = *rng.choice(TEMPLATES).expect("some");
+        let line = *rng.choice(lines).expect("some");
+        if !FAMILIES.contains(&name) || NOT.iter().any(|not| line.contains(not)) {
+            continue;
+        }
+        let tags = [tag; 3];
+        let mut writer =
+            Writer { tag, tags, own_tags: false, rng: &mut *rng, payloads, request: Vec::new() };
+        writer.alternatives(line);
+        let request = writer.request;
+        let is_odd = |word: &Vec<u8>| ODD_KEYS.contains(&word.as_slice());
+        if let Some(key) = request.iter().find(|word| word.starts_with(tag.as_bytes()))
+            && !request[1..].iter().any(is_odd)
+        {
+            let key = key.clone();
+            return (request, key);
+        }
+    }
+}
+
 fn tag(rng: &mut Rng) -> &'static str {
     rng.choice(["{t}", "{t}", "{u}", "{v}", "a", "b", "c"]).expect("some")
 }

@@ -7,6 +7,7 @@ mod misuse;
 mod play;
 mod readme;
 mod templates;
+mod transactions;
 mod wire;
 
 use std::time::{Duration, Instant};

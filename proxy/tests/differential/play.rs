@@ -55,6 +55,11 @@ impl Stage {
         Ok(Stage { server, proxy, _cluster: cluster, payloads })
     }
 
+    /// What DUMP says of some values.
+    pub(crate) fn payloads(&self) -> &[Vec<u8>] {
+        &self.payloads
+    }
+
     /// A client of the server and one of slotway after `line`, with nothing there.
     pub(crate) fn fresh_clients(&self, line: &str) -> Result<(Client, Client)> {
         let mut server = Client::connect(&self.server.addr())?;

@@ -31,8 +31,9 @@
 //! | unaffected shards stalled by the affected one | soak: [`unaffected`], and every scenario with untouched shards |
 //! | a blind retry that executes INCR or RPUSH twice | [`short`]: `writes_whose_answers_are_lost_are_not_sent_again`; `tests/scripted_nodes/cuts.rs` |
 //! | READONLY from EVAL | `eval_during_a_demotion_never_sees_readonly` |
+//! | one reply too many after MULTI meets a dead node | `src/worker/tests/transactions.rs`: `a_loss_at_each_byte_…`; `tests/scripted_nodes/cuts.rs`: `a_transaction_cut_at_any_byte_…`; `tests/cluster/transactions.rs` |
 //!
-//! The sentences about PUBLISH and SUBSCRIBE, BLPOP and MULTI get their tests with those commands,
+//! The sentences about PUBLISH and SUBSCRIBE and BLPOP get their tests with those commands,
 //! which are refused still; those about MGET and other split commands with theirs.
 //!
 //! **Where masking ends** (§6): `tests/cluster/bad_luck.rs`, with a real shard that is away;

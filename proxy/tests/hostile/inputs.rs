@@ -143,12 +143,11 @@ fn what_would_alter_or_stop_a_shared_connection_is_refused() {
 fn refused(key: &str) -> Vec<Vec<&str>> {
     let fixed = "SUBSCRIBE c|PSUBSCRIBE c*|SSUBSCRIBE c|UNSUBSCRIBE|PUNSUBSCRIBE|SUNSUBSCRIBE|\
         MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|CLIENT TRACKING ON|\
-        CLIENT NO-TOUCH on|CLIENT IMPORT-SOURCE on|ASKING|MULTI|EXEC|DISCARD|UNWATCH|WAIT 1 0|\
+        CLIENT NO-TOUCH on|CLIENT IMPORT-SOURCE on|ASKING|WAIT 1 0|\
         WAITAOF 1 0 0|SHUTDOWN NOSAVE|DEBUG SLEEP 1|DEBUG SEGFAULT|CONFIG REWRITE|FAILOVER|\
         REPLICAOF no one|CLUSTER RESET HARD|SCRIPT DEBUG YES|SAVE|quit\0x|quit\0|QUIT\0x y|monitor\0|multi\0";
     let mut all: Vec<Vec<&str>> = fixed.split('|').map(|line| line.split(' ').collect()).collect();
     all.extend([
-        vec!["WATCH", key],
         vec!["BLPOP", key, "0"],
         vec!["BRPOPLPUSH", key, key, "0"],
         vec!["BZPOPMIN", key, "0"],
@@ -160,6 +159,47 @@ fn refused(key: &str) -> Vec<Vec<&str>> {
         vec!["MIGRATE", "127.0.0.1", "1", key, "0", "1000"],
     ]);
     all
+}
+
+/// What alters its connection, inside a transaction: the next hundred replies of all others are
+/// still theirs, and the client's own too.
+#[test]
+fn what_would_alter_a_shared_connection_does_not_from_inside_a_transaction() {
+    let stage = Stage::new(|proxy| proxy);
+    let innocents = Innocents::start(&stage);
+    let key = stage.key(0, "hostile");
+    let altering = "HELLO 3|HELLO 2|AUTH p|AUTH default p|SELECT 0|SELECT 1|CLIENT REPLY OFF|\
+        CLIENT REPLY SKIP|CLIENT TRACKING ON|CLIENT CACHING YES|CLIENT SETNAME x|CLIENT NO-EVICT on|\
+        CLIENT NO-TOUCH on|CLIENT SETINFO LIB-NAME x|CLIENT IMPORT-SOURCE on|READONLY|READWRITE|ASKING|\
+        SUBSCRIBE c|PSUBSCRIBE c*|SSUBSCRIBE c|UNSUBSCRIBE|MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|\
+        WAIT 1 0|SHUTDOWN NOSAVE|DEBUG SLEEP 1|FAILOVER|SCRIPT DEBUG YES|CLIENT KILL TYPE normal|\
+        CLIENT PAUSE 1000|MULTI|WATCH a|UNWATCH|quit\0x|multi\0|CLUSTER RESET|CLIENT CAPA redirect|\
+        RESET|QUIT";
+    for line in altering.split('|') {
+        for end in ["EXEC", "DISCARD"] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let mut bytes = array(&["MULTI"]);
+            bytes.extend(array(&["SET", &key, "v"]));
+            bytes.extend(array(&words));
+            bytes.extend(array(&["GET", &key]));
+            bytes.extend(array(&[end]));
+            bytes.extend(array(&["SET", &key, "w"]));
+            if line == "QUIT" {
+                let got = stage.until_closed(&bytes);
+                assert_eq!(got, b"+OK\r\n+QUEUED\r\n+OK\r\n");
+                innocents.next_hundred(line);
+                continue;
+            }
+            let got = stage.until_answered(&bytes);
+            let shown = got.escape_ascii().to_string();
+            assert!(got.starts_with(b"+OK\r\n+QUEUED\r\n"), "{line}: {shown}");
+            assert!(got.ends_with(b"\r\n+OK\r\n"), "{line}: {shown}");
+            let aborts = end == "EXEC" && !["MULTI", "WATCH a", "UNWATCH", "RESET"].contains(&line);
+            assert!(!aborts || got.windows(10).any(|w| w == b"-EXECABORT"), "{line}: {shown}");
+            innocents.next_hundred(line);
+        }
+    }
+    innocents.end();
 }
 
 /// The same as a line, with what a line needs escaped.

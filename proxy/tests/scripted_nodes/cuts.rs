@@ -1,13 +1,15 @@
 //! The connection to the node is reset at every byte of a request and of a reply.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
-use testbed::{Port, Proxy, ScriptedNode, wait_until};
+use testbed::{Answer, Port, Proxy, ScriptedNode, wait_until};
 
 use super::measure::PATIENCE;
 use super::play::{Sound, bulk, everybody_gets_their_own, peer};
@@ -138,6 +140,83 @@ fn a_connection_cut_at_any_byte_executes_nothing_twice_and_hides_no_read() {
         client.send_command(&["GET", "cut"]).unwrap();
         client.expect(bulk("cut")).unwrap_or_else(|e| panic!("cut at {}: {e:#}", cut.at));
         assert!(relay.has_cut());
+    }
+    everybody_gets_their_own(&proxy);
+}
+
+/// MULTI, INCRs and EXEC as a node takes them, which has a thread for each connection. All replies
+/// leave with the last one: an earlier one might find that nobody reads, and end it before EXEC.
+fn transact(sound: &Sound, request: &[Vec<u8>]) -> Answer {
+    thread_local!(static QUEUED: Cell<Option<usize>> = const { Cell::new(None) });
+    match (QUEUED.get(), request[0].as_slice()) {
+        (None, b"MULTI") => {
+            QUEUED.set(Some(0));
+            Answer::Silence
+        }
+        (Some(count), b"INCR") => {
+            QUEUED.set(Some(count + 1));
+            Answer::Silence
+        }
+        (Some(count), b"EXEC") => {
+            QUEUED.set(None);
+            let before = sound.executed.fetch_add(count, Ordering::SeqCst);
+            let replies = (1..=count).map(|n| format!(":{}\r\n", before + n));
+            let (queued, replies) = ("+QUEUED\r\n".repeat(count), replies.collect::<String>());
+            Answer::Bytes(format!("+OK\r\n{queued}*{count}\r\n{replies}").into_bytes())
+        }
+        _ => sound.answer(request),
+    }
+}
+
+#[test]
+fn a_transaction_cut_at_any_byte_is_executed_once_as_a_whole_or_not_at_all() {
+    let sound = Sound::default();
+    let executing = sound.clone();
+    let node = ScriptedNode::start(move |request| transact(&executing, request)).unwrap();
+    let relay = Relay::start(node.addr());
+    let map = format!("{}={}", node.addr(), relay.port.addr());
+    let proxy = Proxy::builder([relay.port.addr()]).binary(env!("CARGO_BIN_EXE_slotway"));
+    let proxy = proxy.args(["--address-map", &map]).start().unwrap();
+    everybody_gets_their_own(&proxy);
+
+    let block =
+        &b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$3\r\ncut\r\n*2\r\n$4\r\nINCR\r\n$3\r\ncut\r\n\
+        *1\r\n$4\r\nEXEC\r\n"[..];
+    let queued = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n";
+    let mut client = peer(&proxy);
+    client.set_deadline(PATIENCE);
+    let replies_to = |next: usize| -> &'static [u8] {
+        format!("*2\r\n:{}\r\n:{}\r\n", next + 1, next + 2).into_bytes().leak()
+    };
+    let requests = (0..=block.len()).map(|at| (false, Some(block), at));
+    let last = (0..=replies_to(1000).len()).map(|at| (true, None, at));
+    for (replies, mark, at) in requests.chain(last) {
+        let before = sound.executed();
+        let reply = replies_to(before);
+        // The reply's numbers are known before: nobody else counts.
+        let mark = mark.unwrap_or(reply);
+        let at = at.min(mark.len());
+        relay.cut(Cut { replies, mark, at });
+        client.send(block).unwrap();
+        client.expect(queued).unwrap();
+        let line = client.read_line().unwrap();
+        let what = format!("cut at {at} of {}: {}", mark.escape_ascii(), line.escape_ascii());
+        // All of it was handed over to the relay. What came through is a part, which is nothing, or
+        // the whole.
+        let whole = if mark == block && at < block.len() { 0 } else { 2 };
+        if mark == reply && at == reply.len() {
+            assert_eq!([&line, &b"\r\n"[..]].concat(), reply[..4], "{what}");
+            client.expect(&reply[4..]).unwrap();
+        } else {
+            assert!(line.starts_with(b"-UNKNOWNRESULT "), "{what}");
+        }
+        assert!(relay.has_cut(), "{what}");
+        let done = || sound.executed() >= before + whole;
+        wait_until("the node to execute what it got", PATIENCE, done).unwrap();
+        assert_eq!(sound.executed(), before + whole, "{what}");
+        // Not one reply too many.
+        client.send_command(&["GET", "cut"]).unwrap();
+        client.expect(bulk("cut")).unwrap_or_else(|e| panic!("{what}: {e:#}"));
     }
     everybody_gets_their_own(&proxy);
 }

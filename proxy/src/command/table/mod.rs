@@ -40,6 +40,25 @@ pub(super) fn slice((start, end): (u16, u16)) -> &'static [Row] {
     ROWS.get(usize::from(start)..usize::from(end)).unwrap_or_default()
 }
 
+/// EXEC's row: what stands for a whole transaction on its way.
+pub const EXEC: CommandId = id_of(b"exec");
+
+const fn id_of(name: &[u8]) -> CommandId {
+    let mut row = 0;
+    while !is_same(ROWS[row].name.as_bytes(), name) {
+        row += 1;
+    }
+    CommandId(row as u16)
+}
+
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
 /// How many rows there are.
 pub(super) const COUNT: usize = count();
 
@@ -168,7 +187,7 @@ mod tests {
                 | Handling::RandomKey => {
                     assert_eq!(row.keys, Keys::None, "{}", row.name);
                 }
-                Handling::Local(_) | Handling::Refused(_) => {}
+                Handling::Local(_) | Handling::Transaction | Handling::Refused(_) => {}
             }
             for never in [Flags::ADMIN, Flags::ASKING, Flags::NO_AUTH, Flags::NO_MULTI] {
                 assert!(

@@ -148,6 +148,7 @@ pub(super) const ADMIN_ONLY: Handling = Handling::Refused(Reason::Administrative
 pub(super) const ONE_NODE: Handling = Handling::Refused(Reason::OneNode);
 pub(super) const RESHAPES: Handling = Handling::Refused(Reason::Reshapes);
 pub(super) const TAKES_OVER: Handling = Handling::Refused(Reason::TakesOver);
+pub(super) const TRANSACTION: Handling = Handling::Transaction;
 pub(super) const BY_SLOT: Handling = Handling::BySlot;
 pub(super) const FAMILY: Handling = Handling::Refused(Reason::Family);
 

@@ -32,6 +32,9 @@ impl Connection {
             let start = end - last.len();
             if let Some(Expected::Request(ticket)) = self.queue.pop_back() {
                 taken.push((ticket, self.buffer[start..end].to_vec()));
+                if let Some(Expected::Block(_)) = self.queue.back() {
+                    self.queue.pop_back();
+                }
             }
             end = start;
         }
@@ -46,14 +49,15 @@ impl Connection {
         let mut taken = Vec::new();
         let mut start = self.answered;
         let mut at = 0;
-        // Where the `ASKING` of the request at hand begins: the two go together.
-        let mut asking = None;
+        // Where what goes with the request at hand begins, and how many entries of the queue it
+        // is: an `ASKING`, the replies of a transaction, or both.
+        let mut with = None;
         while let Some(expected) = self.queue.get(at) {
             let end = start + expected.len();
-            let whole = asking.unwrap_or(start);
+            let (whole, entries) = with.unwrap_or((start, 0));
             let chosen = match expected {
-                Expected::Asking => {
-                    asking = Some(start);
+                Expected::Asking | Expected::Block(_) => {
+                    with = Some((whole, entries + 1));
                     (start, at) = (end, at + 1);
                     continue;
                 }
@@ -62,16 +66,14 @@ impl Connection {
             };
             if chosen && let Some(Expected::Request(ticket)) = self.queue.remove(at) {
                 taken.push((ticket, self.buffer[start..end].to_vec()));
-                if asking.is_some() {
-                    at -= 1;
-                    self.queue.remove(at);
-                }
+                self.queue.drain(at - entries..at);
+                at -= entries;
                 self.buffer.drain(whole..end);
                 start = whole;
             } else {
                 (start, at) = (end, at + 1);
             }
-            asking = None;
+            with = None;
         }
         taken
     }

@@ -77,7 +77,7 @@ fn explain_says_where_a_command_would_go() {
         ("SHUTDOWN".into(), vec!["refused: ERR slotway does not pass on 'shutdown'"]),
         ("PING".into(), vec!["answered by slotway itself"]),
         ("MSETNX a 1 b 2".into(), vec!["refused: its keys are in several slots"]),
-        ("MULTI".into(), vec!["refused: ERR unknown command 'MULTI'"]),
+        ("MULTI".into(), vec!["goes at its EXEC, as one request"]),
         ("GET".into(), vec!["refused: ERR wrong number of arguments for 'get' command"]),
     ] {
         let explained = ask(&mut bench, &format!("PROXY EXPLAIN {request}"));

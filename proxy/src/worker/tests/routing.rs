@@ -84,7 +84,7 @@ fn what_cannot_be_routed_is_refused_in_a_servers_words() {
     for (request, reply) in [
         ("NOPE a b", "-ERR unknown command 'NOPE', with args beginning with: 'a' 'b' \r\n"),
         ("GET", "-ERR wrong number of arguments for 'get' command\r\n"),
-        ("MULTI", "-ERR unknown command 'MULTI', with args beginning with: \r\n"),
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
         ("BLPOP a b 1", "-CROSSSLOT Keys in request don't hash to the same slot\r\n"),
         ("SELECT 100", "-ERR DB index is out of range\r\n"),
         ("MSETNX a 1 b 2", "-CROSSSLOT Keys in request don't hash to the same slot\r\n"),
