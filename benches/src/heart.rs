@@ -5,7 +5,8 @@
 //! depend on the machine's mood:
 //! `valgrind --tool=callgrind target/release/heart 100000 16`; for what `client-order = "strict"`
 //! costs, `heart 100000 16 set strict` against `heart 100000 16 set`; for what one request over
-//! many slots costs, `heart 100000 100 mget` against `heart 100000 100 get`.
+//! many slots costs, `heart 100000 100 mget` against `heart 100000 100 get`; for what a transaction
+//! costs, `heart 100000 5 multi` against `heart 100000 5 set-one-slot`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub enum Load {
     SetOneSlot,
     /// The keys that a client would send at a time in GETs, each in a slot of its own, in one MGET.
     Mget,
+    /// As many SETs of keys in one slot in one transaction.
+    Multi,
     /// EVALs of one script of 1 KiB, with one of the same keys each.
     Eval,
 }
@@ -53,6 +56,8 @@ pub struct Heart {
     /// Bytes that all clients receive in a round.
     received: usize,
     replies: Vec<u8>,
+    /// What goes before the replies to the commands of a transaction, if that is the load.
+    before_exec: Vec<u8>,
 }
 
 impl Heart {
@@ -85,16 +90,23 @@ impl Heart {
             pipeline,
             reply: match load {
                 Load::Get => b"$32\r\n0123456789abcdef0123456789abcdef\r\n",
-                Load::Set | Load::SetOneSlot | Load::Eval => b"+OK\r\n",
+                Load::Set | Load::SetOneSlot | Load::Eval | Load::Multi => b"+OK\r\n",
                 Load::Mget => b"*1\r\n$32\r\n0123456789abcdef0123456789abcdef\r\n",
             },
             received: 0,
             replies: Vec::new(),
+            before_exec: match load {
+                Load::Multi => {
+                    let queued = "+QUEUED\r\n".repeat(pipeline);
+                    format!("+OK\r\n{queued}*{pipeline}\r\n").into_bytes()
+                }
+                _ => Vec::new(),
+            },
         };
         heart.received = CLIENTS
             * match load {
                 Load::Mget => format!("*{pipeline}\r\n").len() + pipeline * (heart.reply.len() - 4),
-                _ => pipeline * heart.reply.len(),
+                _ => heart.before_exec.len() + pipeline * heart.reply.len(),
             };
         heart.worker.topology_changed(three_shards(), heart.now);
         heart.worker.connect_to_primaries(heart.now);
@@ -133,11 +145,20 @@ impl Heart {
         while let Some(node) = self.worker.take_dirty_node() {
             let output = self.worker.node_output(node);
             // Each request of this bench begins with an array header and nothing else does.
-            let count = output.iter().filter(|&&byte| byte == b'*').count();
+            let mut count = output.iter().filter(|&&byte| byte == b'*').count();
             let len = output.len();
             self.worker.node_wrote(node, len);
             self.replies.clear();
-            (0..count).for_each(|_| self.replies.extend_from_slice(self.reply));
+            if self.before_exec.is_empty() {
+                (0..count).for_each(|_| self.replies.extend_from_slice(self.reply));
+            } else {
+                let blocks = count / (self.pipeline + 2);
+                count = blocks * self.pipeline;
+                for _ in 0..blocks {
+                    self.replies.extend_from_slice(&self.before_exec);
+                    (0..self.pipeline).for_each(|_| self.replies.extend_from_slice(self.reply));
+                }
+            }
             self.worker.node_bytes(node, &self.replies, self.now);
             answered += count;
         }
@@ -172,7 +193,8 @@ impl Heart {
 
 /// What a client sends in a round.
 fn requests(load: Load, client: usize, pipeline: usize) -> Vec<u8> {
-    let prefix = if load == Load::SetOneSlot { "{s}" } else { "key" };
+    let one_slot = matches!(load, Load::SetOneSlot | Load::Multi);
+    let prefix = if one_slot { "{s}" } else { "key" };
     let keys = (0..).map(|n| format!("{prefix}:{:012}", client * 7919 + n * 104_729));
     let mut requests = Vec::new();
     if load == Load::Mget {
@@ -187,6 +209,9 @@ fn requests(load: Load, client: usize, pipeline: usize) -> Vec<u8> {
         write::command(&mut requests, &words);
         return requests;
     }
+    if load == Load::Multi {
+        write::command(&mut requests, &[b"MULTI"]);
+    }
     for key in keys.take(pipeline) {
         match load {
             Load::Get => write::command(&mut requests, &[b"GET", key.as_bytes()]),
@@ -196,6 +221,9 @@ fn requests(load: Load, client: usize, pipeline: usize) -> Vec<u8> {
             }
             _ => write::command(&mut requests, &[b"SET", key.as_bytes(), VALUE]),
         }
+    }
+    if load == Load::Multi {
+        write::command(&mut requests, &[b"EXEC"]);
     }
     requests
 }
@@ -221,7 +249,8 @@ mod tests {
 
     #[test]
     fn every_request_of_a_round_is_answered_also_where_one_waits_for_another() {
-        for load in [Load::Get, Load::Set, Load::SetOneSlot, Load::Mget, Load::Eval] {
+        use Load::{Eval, Get, Mget, Multi, Set, SetOneSlot};
+        for load in [Get, Set, SetOneSlot, Mget, Multi, Eval] {
             for strict in [false, true] {
                 let mut heart = Heart::new(load, 16, strict);
                 assert_eq!([heart.round(), heart.round()], [CLIENTS * 16; 2], "{load:?} {strict}");

@@ -28,6 +28,9 @@ pub enum Action {
     /// Reads as many random keys in one request as else a pipeline would. Each of them counts as a
     /// request, so that the figures stand beside those of the pipeline.
     Mget,
+    /// Writes as many random keys in one transaction, MULTI to EXEC in one write, as else a pipeline
+    /// would. Each of them counts as a request.
+    Multi,
 }
 
 /// A set of keys, all with values of one length.
@@ -57,7 +60,7 @@ pub const IDLE_CONNECTIONS: usize = 9_000;
 pub const IDLE: &str = "idle-9000";
 
 /// All loads, in the order of a round.
-pub static LOADS: [Load; 10] = [
+pub static LOADS: [Load; 12] = [
     Load {
         name: "single",
         title: "1 connection, GET",
@@ -96,6 +99,22 @@ pub static LOADS: [Load; 10] = [
         connections: 50,
         pipeline: 16,
         action: Action::Set,
+        keys: &ONE_SLOT,
+    },
+    Load {
+        name: "c50-p5-set-slot",
+        title: "50 connections, pipeline 5, SET, one slot",
+        connections: 50,
+        pipeline: 5,
+        action: Action::Set,
+        keys: &ONE_SLOT,
+    },
+    Load {
+        name: "c50-multi5",
+        title: "50 connections, MULTI, 5 SETs, EXEC (per SET)",
+        connections: 50,
+        pipeline: 5,
+        action: Action::Multi,
         keys: &ONE_SLOT,
     },
     Load {

@@ -1,6 +1,6 @@
 //! A fixed number of requests through the heart alone: something to count instructions of.
 //!
-//! `heart REQUESTS PIPELINE [get|set|set-one-slot|mget|eval] [strict]`
+//! `heart REQUESTS PIPELINE [get|set|set-one-slot|mget|multi|eval] [strict]`
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use benches::heart::{Heart, Load};
 fn main() -> ExitCode {
     let Some((requests, mut heart)) = read(&std::env::args().skip(1).collect::<Vec<_>>()) else {
         eprintln!(
-            "usage: heart REQUESTS PIPELINE (1 to 1000) [get|set|set-one-slot|mget|eval] [strict]"
+            "usage: heart REQUESTS PIPELINE (1 to 1000) [get|set|set-one-slot|mget|multi|eval] [strict]"
         );
         return ExitCode::from(64);
     };
@@ -30,6 +30,7 @@ fn read(words: &[String]) -> Option<(usize, Heart)> {
         [requests, pipeline, "set"] => (requests, pipeline, Load::Set),
         [requests, pipeline, "set-one-slot"] => (requests, pipeline, Load::SetOneSlot),
         [requests, pipeline, "mget"] => (requests, pipeline, Load::Mget),
+        [requests, pipeline, "multi"] => (requests, pipeline, Load::Multi),
         [requests, pipeline, "eval"] => (requests, pipeline, Load::Eval),
         _ => return None,
     };

@@ -192,7 +192,8 @@ mod tests {
         load_keys(address, &KEYS).unwrap();
         assert_eq!(server.query::<usize>(&redis::cmd("DBSIZE")).unwrap(), 500);
 
-        for (action, commands) in [(Action::Get, 16), (Action::Set, 16), (Action::Mget, 1)] {
+        let loads = [(Action::Get, 16), (Action::Set, 16), (Action::Mget, 1), (Action::Multi, 18)];
+        for (action, commands) in loads {
             server.query::<()>(redis::cmd("CONFIG").arg("RESETSTAT")).unwrap();
             let mut clients = Clients::connect_many(address, 7, 16, action, &KEYS).unwrap();
             let outcome = clients.run(Duration::from_millis(50)).unwrap();

@@ -18,6 +18,8 @@ pub(super) struct Script {
     /// What a batch begins with, before its requests: the first words of a request of several
     /// keys.
     opening: Vec<u8>,
+    /// What a batch ends with, behind its requests.
+    closing: Vec<u8>,
     /// What goes before the first reply of a batch.
     reply_opening: Vec<u8>,
     /// One request, or one key of the request, with key 0.
@@ -36,7 +38,7 @@ impl Script {
     pub(super) fn new(action: Action, keys: &Keys, count: usize) -> Self {
         let key = [keys.prefix.as_slice(), b"000000000000"].concat();
         let value_head = || format!("${}\r\n", keys.value_bytes).into_bytes();
-        let (mut opening, mut reply_opening) = (Vec::new(), Vec::new());
+        let (mut opening, mut closing, mut reply_opening) = (Vec::new(), Vec::new(), Vec::new());
         let (request, head, value_bytes) = match action {
             Action::Get => (command(&[b"GET", &key]), value_head(), Some(keys.value_bytes)),
             Action::Mget => {
@@ -44,7 +46,13 @@ impl Script {
                 reply_opening = format!("*{count}\r\n").into_bytes();
                 (command(&[&key])[4..].to_vec(), value_head(), Some(keys.value_bytes))
             }
-            Action::Set => {
+            Action::Set | Action::Multi => {
+                if action == Action::Multi {
+                    opening = command(&[b"MULTI"]);
+                    closing = command(&[b"EXEC"]);
+                    let queued = "+QUEUED\r\n".repeat(count);
+                    reply_opening = format!("+OK\r\n{queued}*{count}\r\n").into_bytes();
+                }
                 // Begins with the key, so that a reader can tell whose value it is.
                 let mut value = key.clone();
                 value.resize(keys.value_bytes, b'.');
@@ -55,27 +63,31 @@ impl Script {
             .filter(|at| request[*at..at + KEY_BYTES] == key)
             .collect();
         let key_count = keys.count;
-        Script { opening, reply_opening, request, key_at, head, value_bytes, key_count }
+        Script { opening, closing, reply_opening, request, key_at, head, value_bytes, key_count }
     }
 
     /// A batch of `count` requests, all with key 0.
     pub(super) fn batch(&self, count: usize) -> Vec<u8> {
-        [self.opening.clone(), self.request.repeat(count)].concat()
+        [self.opening.clone(), self.request.repeat(count), self.closing.clone()].concat()
     }
 
     /// Gives every request of a batch a random key.
     pub(super) fn shuffle(&self, batch: &mut [u8], random: &mut fastrand::Rng) {
-        for request in batch[self.opening.len()..].chunks_exact_mut(self.request.len()) {
+        for request in self.requests_of(batch) {
             self.set_key(request, random.u32(..self.key_count));
         }
     }
 
     /// Gives the requests of a batch the keys from `first` on; for loading.
     pub(super) fn enumerate(&self, batch: &mut [u8], first: u32) {
-        let requests = batch[self.opening.len()..].chunks_exact_mut(self.request.len());
-        for (number, request) in (first..).zip(requests) {
+        for (number, request) in (first..).zip(self.requests_of(batch)) {
             self.set_key(request, number);
         }
+    }
+
+    fn requests_of<'a>(&self, batch: &'a mut [u8]) -> impl Iterator<Item = &'a mut [u8]> {
+        let end = batch.len() - self.closing.len();
+        batch[self.opening.len()..end].chunks_exact_mut(self.request.len())
     }
 
     /// How many keys there are.
@@ -181,6 +193,12 @@ mod tests {
         let expected =
             "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000007\r\n$20\r\nkey:000000000007....\r\n";
         assert_eq!(batch, expected.as_bytes());
+
+        let multi = Script::new(Action::Multi, &KEYS, 1);
+        let mut batch = multi.batch(1);
+        multi.enumerate(&mut batch, 7);
+        let block = format!("*1\r\n$5\r\nMULTI\r\n{expected}*1\r\n$4\r\nEXEC\r\n");
+        assert_eq!(batch, block.as_bytes());
     }
 
     #[test]
@@ -226,6 +244,10 @@ mod tests {
         assert!(mget.check(&first, &batch, 0).unwrap());
         assert_eq!((mget.reply_bytes(0), mget.reply_bytes(1)), (first.len(), right.len()));
         assert!(mget.check(right, &batch, 0).is_err() && mget.check(b"*3", &batch, 0).is_err());
+
+        let multi = Script::new(Action::Multi, &KEYS, 1);
+        assert!(multi.check(b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n", &multi.batch(1), 0).unwrap());
+        assert!(multi.check(b"+OK\r\n+QUEUED\r\n*-1\r\n", &multi.batch(1), 0).is_err());
 
         let set = Script::new(Action::Set, &KEYS, 1);
         assert!(set.check(b"+OK\r\n", &set.batch(1), 0).unwrap());
