@@ -14,6 +14,7 @@ pub mod command;
 pub mod topology;
 pub mod events;
 pub mod scripts;
+pub mod audience;
 // where a command goes, what its answers mean: pure functions
 pub mod routing;
 // the heart: state, but no I/O and no clock

@@ -5,8 +5,8 @@ mod class_review;
 
 use proptest::prelude::*;
 use slotway::command::{
-    Class, Handling, KeysInSlots, Local, Reason, RetryUnknown, blocks, class, key_positions,
-    repeatable, resolve, rows, slot,
+    Channels, Class, Handling, KeysInSlots, Local, Reason, RetryUnknown, blocks, class,
+    key_positions, repeatable, resolve, rows, slot,
 };
 use slotway::resp::{Args, Span};
 use slotway::slot::Slot;
@@ -120,12 +120,12 @@ fn block_is_found_among_options_only() {
 #[test]
 fn each_command_is_handled_as_the_first_issue_wants() {
     use Handling::{
-        AnyNode, BySlot, Local as Here, Nodes, RandomKey, Refused, Routed, Scan, Shards,
-        Transaction,
+        AnyNode, BySlot, Local as Here, Nodes, Publish, RandomKey, Refused, Routed, Scan, Shards,
+        Subscribe, Subscribers, Transaction, Unsubscribe,
     };
     let table: &[(Handling, &str)] = &[
         (Routed, "GET k|SET k v|MGET a b|DEL a b|EVAL s 0|EVAL s x|EVAL s 1 k|FCALL f 0|SORT l"),
-        (Routed, "XREAD STREAMS s 0|XREADGROUP GROUP g c STREAMS s >|SPUBLISH c m|OBJECT FREQ k"),
+        (Routed, "XREAD STREAMS s 0|XREADGROUP GROUP g c STREAMS s >|OBJECT FREQ k"),
         (
             Routed,
             "MEMORY USAGE k|XGROUP DESTROY s g|XINFO GROUPS s|VADD k VALUES 1 1 e|CLUSTERSCAN 0",
@@ -172,9 +172,16 @@ fn each_command_is_handled_as_the_first_issue_wants() {
         (Routed, "XREAD BLOCK 0 STREAMS s $|XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
         (Handling::Wait, "WAIT 0 0|WAITAOF 0 0 0"),
         (Refused(Reason::ChangesConnection), "HIMPORT x|CLIENT IMPORT-SOURCE ON"),
-        (Refused(Reason::ChangesConnection), "SUBSCRIBE c|PSUBSCRIBE c|SSUBSCRIBE c|UNSUBSCRIBE"),
-        (Refused(Reason::ChangesConnection), "PUNSUBSCRIBE|SUNSUBSCRIBE"),
         (Transaction, "MULTI|EXEC|DISCARD|WATCH k|UNWATCH"),
+        (Subscribe(Channels::Named), "SUBSCRIBE c"),
+        (Subscribe(Channels::Matching), "PSUBSCRIBE c"),
+        (Subscribe(Channels::Shard), "SSUBSCRIBE c"),
+        (Unsubscribe(Channels::Named), "UNSUBSCRIBE|UNSUBSCRIBE c"),
+        (Unsubscribe(Channels::Matching), "PUNSUBSCRIBE"),
+        (Unsubscribe(Channels::Shard), "SUNSUBSCRIBE"),
+        (Publish(Channels::Named), "PUBLISH c m"),
+        (Publish(Channels::Shard), "SPUBLISH c m"),
+        (Subscribers, "PUBSUB CHANNELS|PUBSUB NUMSUB c|PUBSUB NUMPAT|PUBSUB SHARDNUMSUB"),
         (
             Refused(Reason::TakesOver),
             "MONITOR|ASKING|SYNC|PSYNC ? 1|REPLCONF x|CLUSTER SYNCSLOTS x",
@@ -189,13 +196,11 @@ fn each_command_is_handled_as_the_first_issue_wants() {
             "MIGRATE h 1 k 0 1|RESTORE-ASKING k 0 v|CLUSTER FAILOVER|FAILOVER",
         ),
         (Refused(Reason::Reshapes), "REPLICAOF NO ONE|SLAVEOF a 1|CLUSTER SETSLOT 1 STABLE"),
-        (Refused(Reason::Keyless), "PUBLISH c m"),
         (Scan, "SCAN 0"),
         (RandomKey, "RANDOMKEY"),
         (Shards, "KEYS *|DBSIZE|FLUSHALL|FLUSHDB|SCRIPT LOAD x|SCRIPT FLUSH|FUNCTION LOAD x"),
         (Nodes, "CONFIG SET a b|SLOWLOG GET|LATENCY LATEST"),
         (AnyNode, "CONFIG GET *|ACL LIST|OBJECT HELP|MEMORY STATS"),
-        (Refused(Reason::Keyless), "PUBSUB CHANNELS"),
         (Refused(Reason::Administrative), "PFDEBUG a b"),
     ];
     for (expected, lines) in table {
@@ -256,7 +261,11 @@ fn nothing_that_changes_a_connection_reaches_a_node() {
         assert!(
             matches!(
                 row.handling,
-                Handling::Local(_) | Handling::Refused(_) | Handling::Transaction
+                Handling::Local(_)
+                    | Handling::Refused(_)
+                    | Handling::Subscribe(_)
+                    | Handling::Unsubscribe(_)
+                    | Handling::Transaction
             ),
             "{name} is {:?}",
             row.handling

@@ -29,6 +29,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("client-order", "strict", ""),
     ("cross-slot", "strict", ""),
     ("client-output-max", "1MiB", "64GiB"),
+    ("client-subscriptions-max", "17", "18"),
     ("arguments-max", "16", "2147483647"),
     ("bulk-max", "1MiB", "1073741824"),
     ("announce", "a:1,b:2", "[::1]:7000"),

@@ -20,6 +20,11 @@ fn what_happens(row: &Row) -> Option<&'static str> {
         Handling::Routed | Handling::BySlot => "goes to the owner of its keys' slot",
         Handling::Shards => "goes to every primary, and the replies become one",
         Handling::Nodes => "goes to every node, and the replies become one",
+        Handling::Subscribe(_) | Handling::Unsubscribe(_) => {
+            "is answered by slotway, which is subscribed for all its clients"
+        }
+        Handling::Publish(_) => "goes to the owner of its channel's slot",
+        Handling::Subscribers => "goes to every node, and the counts become one",
         Handling::Scan => "goes to one primary after the other, as its cursor says",
         Handling::RandomKey => "goes to a primary that is chosen by its number of keys",
         Handling::Transaction => "is queued by slotway until EXEC, which goes to one node",

@@ -22,11 +22,35 @@ pub enum Handling {
     Local(Local),
     /// Begins, ends or guards a transaction, which is queued by the proxy and sent as one.
     Transaction,
+    /// Subscribes its client.
+    Subscribe(Channels),
+    /// Ends subscriptions of its client.
+    Unsubscribe(Channels),
+    /// A message for who is subscribed to a channel: goes to the owner of the channel's slot.
+    Publish(Channels),
+    /// Asks who is subscribed, of every node.
+    Subscribers,
     /// Has no keys but names a slot, as its third word: goes to the slot's owner. What is no
     /// slot goes to any primary, which reports the mistake.
     BySlot,
     /// Refused: as an unknown command for now, or by policy where the reason is one.
     Refused(Reason),
+}
+
+/// What a client can be subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channels {
+    /// Channels, by their names.
+    Named,
+    /// All channels whose names match a pattern.
+    Matching,
+    /// Shard channels, each the business of its slot's shard alone.
+    Shard,
+}
+
+impl Channels {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Channels; 3] = [Channels::Named, Channels::Matching, Channels::Shard];
 }
 
 /// The commands that the proxy answers itself.
@@ -107,8 +131,6 @@ pub enum Local {
 pub enum Reason {
     /// Would change the state of a node connection that others use.
     ChangesConnection,
-    /// Has no keys, so that no single node can answer it for the whole cluster.
-    Keyless,
     /// Is an operator's or a server's business with one node.
     Administrative,
     /// Policy: would stop or change one node, whichever it reaches.

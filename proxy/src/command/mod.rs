@@ -39,7 +39,7 @@ pub use allowed::Allowed;
 pub use blocking::{Timeout, timeout, with_time_left};
 pub use class::{Class, RetryUnknown, blocks, class, repeatable};
 pub use flags::Flags;
-pub use handling::{Handling, Local, Reason};
+pub use handling::{Channels, Handling, Local, Reason};
 pub use keys::{Keys, KeysInSlots, key_positions, slot};
 pub use learned::{ROWS_MAX, Told, learn, learned, row_of};
 pub use lookup::resolve;

@@ -90,6 +90,10 @@ declare_options! {
         /// closed above this.
         client_output_max: usize = "64MiB", Size(64 * KIB..=64 * GIB);
 
+        /// Most channels, patterns and shard channels together that one client may be subscribed
+        /// to. A SUBSCRIBE above it is refused whole.
+        client_subscriptions_max: usize = "100000", Count(0..=100_000_000);
+
         /// Most arguments of one request; one with more is a protocol error.
         arguments_max: usize = "1048576", Count(16..=2_147_483_647);
 

@@ -114,6 +114,8 @@ fn worker_settings(config: &Config) -> worker::Settings {
         dedicated_max: share(config.node_connections_max.saturating_sub(1)).saturating_sub(1),
         node_idle_timeout: config.node_idle_timeout,
         allowed: Allowed::new(config.allow_commands.iter().map(String::as_str)),
+        subscriptions_max: config.client_subscriptions_max,
+        audience: Arc::default(),
         scripts: Arc::new(Scripts::new(config.script_cache_max)),
         announce: announced(config),
         ..worker::Settings::default()

@@ -99,6 +99,21 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// Subscriptions were lost with the connection to their node: until they are made elsewhere
+    /// their clients get nothing.
+    SubscriptionsLost {
+        /// The node.
+        node: Endpoint,
+        /// How many channels and patterns, of all workers.
+        subscriptions: u64,
+    },
+    /// No subscription is lost any more.
+    Resubscribed {
+        /// How many were.
+        subscriptions: u64,
+        /// The longest.
+        after: Duration,
+    },
     /// What was left of lost connections was dealt with before a new one was used.
     Fence {
         /// The node.
@@ -192,6 +207,17 @@ impl Event {
                 E::Fence { node, connections, refused },
                 E::Fence { node: n, connections: more, refused: r },
             ) if node == n && refused == r => *connections += more,
+            (
+                E::SubscriptionsLost { node, subscriptions },
+                E::SubscriptionsLost { node: other, subscriptions: more },
+            ) if node == other => *subscriptions += more,
+            (
+                E::Resubscribed { subscriptions, after },
+                E::Resubscribed { subscriptions: more, after: other },
+            ) => {
+                *subscriptions += more;
+                *after = (*after).max(*other);
+            }
             (E::SlotsMoved { slots, from, to }, E::SlotsMoved { slots: more, from: f, to: t })
                 if from == f && to == t =>
             {
@@ -261,6 +287,19 @@ impl fmt::Display for Event {
                     name(node)
                 )
             }
+            Event::SubscriptionsLost { node, subscriptions } => {
+                write!(
+                    f,
+                    "{} lost with a connection to {node}",
+                    many(*subscriptions, "subscription")
+                )
+            }
+            Event::Resubscribed { subscriptions, after } => write!(
+                f,
+                "{} made again, the last after {}",
+                many(*subscriptions, "lost subscription"),
+                took(*after)
+            ),
             Event::Fence { node, refused: true, .. } => write!(
                 f,
                 "{node} does not permit CLIENT KILL: requests of a lost connection may still be \

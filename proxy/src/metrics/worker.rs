@@ -171,6 +171,24 @@ cells! {
             "Replies above the size that makes a connection its client's own." { large_replies }
         Counter "slotway_pushes_swallowed_total"
             "Messages of nodes that answer no request and were dropped." { pushes_swallowed }
+        Gauge "slotway_subscriptions"
+            "Channels, patterns and shard channels that clients are subscribed to." { subscriptions }
+        Counter "slotway_subscriptions_refused_total"
+            "Requests refused because their client would have had too many subscriptions." {
+            subscriptions_refused,
+        }
+        Counter "slotway_pubsub_messages_total"
+            "Messages of nodes that clients were subscribed to." { pubsub_messages }
+        Counter "slotway_pubsub_deliveries_total"
+            "Messages to clients: each of those once for each client." { pubsub_deliveries }
+        Counter "slotway_pubsub_gaps_total"
+            "Times a subscription was lost at its node before it was made at another one: what was published meanwhile is lost." {
+            pubsub_gaps,
+        }
+        Counter "slotway_pubsub_dropped_total"
+            "Messages of nodes that were larger than client-output-max and were dropped." {
+            pubsub_dropped,
+        }
         Counter "slotway_stale_replies_dropped_total"
             "Replies whose client had left before they came." { stale_replies_dropped }
     }

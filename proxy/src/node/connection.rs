@@ -42,6 +42,8 @@ pub enum Kind {
     Shared,
     /// One request at a time: of its size, or because it must not share one.
     Dedicated,
+    /// Nobody: the worker is subscribed on it, for all its clients.
+    Subscriber,
     /// Nobody: it is there to see whether the node answers a greeting.
     Probe,
 }

@@ -7,7 +7,7 @@ use crate::time::Moment;
 
 /// A client of one worker. The generation tells a client from those that had its place before:
 /// a reply for a client that has gone is popped and dropped, never misplaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey {
     /// Place in the worker's table.
     pub index: u32,

@@ -81,6 +81,15 @@ pub fn elements(reply: &[u8]) -> Result<(usize, &[u8]), Surprise> {
     Ok((count, reply.get(start..).ok_or(Surprise)?))
 }
 
+/// The elements of an array, each a raw value.
+///
+/// # Errors
+/// [`Surprise`] if it is another kind of reply.
+pub fn values(reply: &[u8]) -> Result<Vec<&[u8]>, Surprise> {
+    let (count, mut rest) = elements(reply)?;
+    (0..count).map(|_| take_value(&mut rest)).collect()
+}
+
 /// Takes the first value off.
 pub(super) fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Surprise> {
     let (value, behind) = rest.split_at(reply::value_len(rest).ok_or(Surprise)?);

@@ -1,6 +1,8 @@
 //! Decides once, in slots, what is to be done with a request. It never sees a node's address.
 
-use crate::command::{self, Handling, Keys, KeysInSlots, Local, Refusal, RequestPolicy, Row};
+use crate::command::{
+    self, Channels, Handling, Keys, KeysInSlots, Local, Refusal, RequestPolicy, Row,
+};
 use crate::resp::Args;
 use crate::slot::Slot;
 
@@ -13,6 +15,14 @@ pub enum Plan {
     AnyPrimary(&'static Row),
     /// slotway answers it itself.
     Local(&'static Row, Local),
+    /// Its client is to be subscribed.
+    Subscribe(&'static Row, Channels),
+    /// Subscriptions of its client are to end.
+    Unsubscribe(&'static Row, Channels),
+    /// The owner of this slot executes it, and who receives the message is counted.
+    Publish(&'static Row, Channels, Slot),
+    /// Every node is asked who is subscribed.
+    Subscribers(&'static Row),
     /// Its keys are in several slots: one part a slot.
     Split(&'static Row),
     /// Every shard executes it.
@@ -35,6 +45,31 @@ pub enum Plan {
     Refuse(Refusal),
 }
 
+impl Plan {
+    /// The row of its command; `None` if it is refused.
+    pub fn row(&self) -> Option<&'static Row> {
+        match self {
+            Plan::Slot(row, _)
+            | Plan::AnyPrimary(row)
+            | Plan::Local(row, _)
+            | Plan::Subscribe(row, _)
+            | Plan::Unsubscribe(row, _)
+            | Plan::Publish(row, ..)
+            | Plan::Subscribers(row)
+            | Plan::Split(row)
+            | Plan::Shards(row)
+            | Plan::Nodes(row)
+            | Plan::Scan(row)
+            | Plan::RandomKey(row)
+            | Plan::Wait(row)
+            | Plan::Transaction(row)
+            | Plan::AskKeys(row)
+            | Plan::CrossSlot(row) => Some(row),
+            Plan::Refuse(_) => None,
+        }
+    }
+}
+
 /// The plan for one request, from its row in the command table and the slots of its keys.
 #[inline(always)]
 pub fn plan(args: &Args<'_>) -> Plan {
@@ -50,9 +85,12 @@ pub fn plan_queued(args: &Args<'_>) -> Plan {
     match command::resolve(args) {
         Err(refusal) => Plan::Refuse(refusal),
         Ok(row) if row.keys != Keys::None && command::blocks(row, args) => by_keys(row, args),
-        // Every node tells all others; with its transaction it goes wherever that goes.
-        Ok(row) if row.name == "publish" => Plan::AnyPrimary(row),
-        Ok(row) => by_handling(row, args),
+        Ok(row) => match by_handling(row, args) {
+            // Every node tells all others; with its transaction it goes wherever that goes.
+            Plan::Publish(row, Channels::Named, _) => Plan::AnyPrimary(row),
+            Plan::Publish(row, _, slot) => Plan::Slot(row, slot),
+            plan => plan,
+        },
     }
 }
 
@@ -61,6 +99,12 @@ fn by_handling(row: &'static Row, args: &Args<'_>) -> Plan {
     match row.handling {
         Handling::Routed => by_keys(row, args),
         Handling::Local(local) => Plan::Local(row, local),
+        Handling::Subscribe(channels) => Plan::Subscribe(row, channels),
+        Handling::Unsubscribe(channels) => Plan::Unsubscribe(row, channels),
+        Handling::Publish(channels) => {
+            Plan::Publish(row, channels, Slot::of_key(args.get(1).unwrap_or_default()))
+        }
+        Handling::Subscribers => Plan::Subscribers(row),
         Handling::Shards => Plan::Shards(row),
         Handling::Nodes => Plan::Nodes(row),
         Handling::Scan => Plan::Scan(row),

@@ -4,7 +4,7 @@ use super::Session;
 use super::connection::parse_integer;
 use super::local::quoting;
 use super::question::Ends;
-use crate::command;
+use crate::command::{self, Channels};
 use crate::resp::{Args, write};
 use crate::time::Moment;
 
@@ -15,7 +15,9 @@ pub struct Filter {
     ids: Vec<u64>,
     peer: Option<Vec<u8>>,
     local: Option<Vec<u8>>,
-    /// None is: all clients are normal ones, and of the default user.
+    /// It is subscribed to something, or to nothing.
+    is_subscriber: Option<bool>,
+    /// None is: all are clients, and of the default user.
     nobody: bool,
     /// Not this one.
     skip: Option<u64>,
@@ -59,11 +61,12 @@ impl Filter {
     fn put(&mut self, option: &[u8], value: &[u8], asker: u64) -> Result<(), Vec<u8>> {
         let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
         if is("TYPE") {
-            self.nobody |= match value.to_ascii_lowercase().as_slice() {
-                b"normal" => false,
-                b"master" | b"replica" | b"slave" | b"pubsub" => true,
+            match value.to_ascii_lowercase().as_slice() {
+                b"normal" => self.is_subscriber = Some(false),
+                b"pubsub" => self.is_subscriber = Some(true),
+                b"master" | b"replica" | b"slave" => self.nobody = true,
                 _ => return Err(quoting("ERR Unknown client type '", value, "'")),
-            };
+            }
         } else if is("ADDR") {
             self.peer = Some(value.to_vec());
         } else if is("LADDR") {
@@ -91,6 +94,7 @@ impl Filter {
     /// Whether a client is meant. `ends` is called only if the filter asks for an address.
     pub fn takes(&self, session: &Session, now: Moment, ends: impl FnOnce() -> Ends) -> bool {
         if self.nobody
+            || self.is_subscriber.is_some_and(|wanted| wanted != (subscribed(session) != [0; 3]))
             || self.skip == Some(session.id)
             || !(self.ids.is_empty() || self.ids.contains(&session.id))
             || self.age_seconds_min.is_some_and(|min| now.since(session.connected).as_secs() < min)
@@ -166,13 +170,11 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
     let stateful = session.stateful.as_ref();
     let watched = stateful.and_then(|stateful| stateful.watch.as_ref()).map_or(0, |w| w.keys);
     let transaction = stateful.and_then(|stateful| stateful.transaction.as_ref());
-    let (flags, commands, queued) = match transaction {
-        None if session.is_blocking() => ("b", -1, 0),
-        None => ("N", -1, 0),
-        Some(transaction) => ("x", transaction.commands() as i64, transaction.queued_bytes()),
-    };
+    let commands = transaction.map_or(-1, |transaction| transaction.commands() as i64);
+    let queued = transaction.map_or(0, |transaction| transaction.queued_bytes());
+    let [sub, psub, ssub] = subscribed(session);
     format!(
-        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} \
          multi={commands} watch={watched} qbuf={waiting} qbuf-free=0 argv-mem={} multi-mem={queued} rbs=0 rbp=0 obl={replies} \
          oll=0 omem={replies} tot-mem={} events=r cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}\n",
@@ -182,6 +184,7 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
         text(session.name.as_deref()),
         now.since(session.connected).as_secs(),
         now.since(session.active).as_secs(),
+        flags(session),
         session.mode.database(),
         session.in_flight_bytes,
         waiting + replies + queued + session.in_flight_bytes,
@@ -190,4 +193,25 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
         text(library.and_then(|library| library.name.as_deref())),
         text(library.and_then(|library| library.version.as_deref())),
     )
+}
+
+/// To how many channels, patterns and shard channels a client is subscribed.
+fn subscribed(session: &Session) -> [usize; 3] {
+    let own = session.stateful.as_ref().map(|stateful| &stateful.subscriptions);
+    Channels::ALL.map(|channels| own.map_or(0, |own| own.of(channels).len()))
+}
+
+/// What a server shows of what its client does: it is subscribed, or it waits.
+fn flags(session: &Session) -> String {
+    let mut flags = String::new();
+    let in_transaction =
+        session.stateful.as_ref().is_some_and(|stateful| stateful.transaction.is_some());
+    for (flag, is_so) in
+        [('P', subscribed(session) != [0; 3]), ('x', in_transaction), ('b', session.is_blocking())]
+    {
+        if is_so {
+            flags.push(flag);
+        }
+    }
+    if flags.is_empty() { "N".into() } else { flags }
 }

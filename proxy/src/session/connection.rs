@@ -83,7 +83,7 @@ pub(super) fn parse_integer(digits: &[u8]) -> Option<i64> {
 }
 
 /// What a server says when a subcommand has more arguments than it knows what to do with.
-pub(super) fn wrong_count(args: &Args<'_>) -> String {
+pub fn wrong_count(args: &Args<'_>) -> String {
     let word = |at| String::from_utf8_lossy(args.get(at).unwrap_or_default()).into_owned();
     let family = word(0).to_ascii_uppercase();
     format!(

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Session, Special, Transaction, Watch};
+use super::{Session, Special, Subscriptions, Transaction, Watch};
 use crate::command::Timeout;
 use crate::time::Moment;
 
@@ -18,6 +18,8 @@ pub struct Stateful {
     pub transaction: Option<Transaction>,
     /// What it watches.
     pub watch: Option<Watch>,
+    /// What it is subscribed to.
+    pub subscriptions: Subscriptions,
 }
 
 /// A request that blocks.
@@ -47,6 +49,7 @@ impl Stateful {
             && self.blocking.is_none()
             && self.transaction.is_none()
             && self.watch.is_none()
+            && self.subscriptions.is_over()
     }
 }
 

@@ -56,7 +56,10 @@ impl Worker {
         let Some(session) = self.clients.get(index) else { return };
         let key = ClientKey { index, generation: session.generation };
         let diverted = !session.unsettled.is_empty();
-        if (diverted && self.drop_parked(key)) || self.is_blocking(key) {
+        if (diverted && self.drop_parked(key))
+            || self.is_blocking(key)
+            || self.is_subscribing(index)
+        {
             return self.close_client(index, ClientEnd::Left);
         }
         self.end_client(index, ClientEnd::Left);

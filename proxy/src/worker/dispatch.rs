@@ -134,6 +134,7 @@ impl Worker {
             match kind {
                 Kind::Shared => node.shared = Some(index),
                 Kind::Dedicated => node.extra.push(index),
+                Kind::Subscriber => node.upstream = Some(index),
                 Kind::Probe => node.probe = Some(index),
             }
             node.cells.connections.add(1);
@@ -161,6 +162,9 @@ impl Worker {
         node.cells.connections.sub(1);
         if node.shared == Some(index) {
             node.shared = None;
+        }
+        if node.upstream == Some(index) {
+            node.upstream = None;
         }
         if node.probe == Some(index) {
             node.probe = None;

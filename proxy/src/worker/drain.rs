@@ -41,6 +41,7 @@ impl Worker {
                 self.give_up_waiting(&ticket, ENDS);
             }
         }
+        self.cut_off_subscribing(ENDS);
         let (mut unsent, mut sent) = (Vec::new(), Vec::new());
         for (_, connection) in &mut self.connections {
             let passing = (connection.stream != Stream::Whole)

@@ -6,6 +6,7 @@ mod conclusion;
 mod joined;
 mod keys;
 
+use super::pubsub::Question;
 use super::random_key::Sizes;
 use super::requests::{Step, way};
 use super::scan::Scan;
@@ -40,6 +41,8 @@ pub(super) enum How {
     RandomKey(Sizes),
     /// One part a shard that the client has written to.
     Wait(Wait),
+    /// Subscribers are counted by what each part says.
+    Count(Question),
     /// One part: the question where the keys of this request are.
     Keys { frame: Vec<u8>, class: Class },
 }
@@ -185,9 +188,21 @@ impl Worker {
 
     /// A request for every node that is not known to be away.
     pub(super) fn ask_nodes(&mut self, index: u32, row: &'static Row, args: &Args<'_>) -> Step {
-        let Some(merge) = merge_of(row) else {
-            return self.refuse(index, &Refusal::Unknown, args);
-        };
+        match merge_of(row) {
+            Some(merge) => self.ask_all_nodes(index, row, args, merge, How::Nodes),
+            None => self.refuse(index, &Refusal::Unknown, args),
+        }
+    }
+
+    /// As [`Worker::ask_nodes`]; `how` tells what becomes of the replies.
+    pub(super) fn ask_all_nodes(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        args: &Args<'_>,
+        merge: Merge,
+        how: How,
+    ) -> Step {
         let class = command::class(row, args);
         let there = self.topology.nodes().filter(|(_, node)| node.health != Health::Failed);
         let pools: Vec<u16> = there.filter_map(|(_, node)| self.pool_of(&node.id)).collect();
@@ -198,8 +213,7 @@ impl Worker {
             return Step::Taken;
         }
         let parts = vec![None; pools.len()];
-        let Some(gather) = self.begin_gather(index, row, class, args, merge, How::Nodes, &parts)
-        else {
+        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &parts) else {
             return Step::Later;
         };
         for (part, &pool) in pools.iter().enumerate() {
@@ -364,6 +378,7 @@ impl Worker {
             return;
         }
         self.end_wait(index);
+        self.count_subscribers(index);
         let Some(gather) = self.clients.gathers.try_remove(index as usize) else { return };
         let client = gather.whole.client;
         if let Some(session) = self.clients.find(client)

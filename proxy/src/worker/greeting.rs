@@ -78,6 +78,10 @@ impl Worker {
                 );
             }
         }
+        if connection.kind == Use::Subscriber {
+            connection.identity = identity;
+            return self.upstream_ready(index);
+        }
         if node.unconfirmed && self.topology.nodes().len() > 1 {
             connection.identity = identity;
             connection.phase = Phase::Confirming { since: now };

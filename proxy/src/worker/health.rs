@@ -57,6 +57,7 @@ impl Worker {
             .iter()
             .filter(|(_, c)| matches!(c.phase, Phase::Ready) && !c.suspect && !c.read_paused)
             .filter(|(_, c)| c.awaits_replies() && c.heard + SILENCE <= now)
+            .filter(|(_, c)| c.kind != Use::Subscriber)
             .map(|(index, c)| (index as u32, c.pool))
             .collect();
         for (index, pool) in silent {
@@ -118,6 +119,7 @@ impl Worker {
             tracing::warn!(node = %node.endpoint, "the node does not answer; its requests wait");
         }
         self.outbox.wish(WishReason::ConnectionLost);
+        self.drop_upstream(self.base_of(pool));
         for pool in self.pools_of_node(pool) {
             self.suspect_in(pool);
         }

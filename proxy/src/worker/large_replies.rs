@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::gather::TOO_LARGE;
 use super::{Action, Worker};
 use crate::metrics::Outcome;
-use crate::node::{ClientKey, Expected, Replies, Stream, Trial, WHOLE};
+use crate::node::{ClientKey, Expected, Kind as Use, Replies, Stream, Trial, WHOLE};
 use crate::resp::reply::{self, Progress};
 use crate::session::ClientEnd;
 
@@ -21,6 +21,9 @@ impl Worker {
         if connection.replies == Replies::Hold {
             // Replies of a node that was suspect are held, and this one is too large for that.
             return self.drop_connection(index, true);
+        }
+        if connection.kind == Use::Subscriber {
+            return self.large_message(index);
         }
         match connection.scanner.kind() {
             Some(reply::Kind::Push) => return self.bad_node(index, "it sends a large push"),
@@ -139,6 +142,9 @@ impl Worker {
         connection.stream = Stream::Whole;
         connection.held_up = Duration::ZERO;
         let pool = connection.pool;
+        if connection.kind == Use::Subscriber {
+            return; // it was a message, and too large
+        }
         let Some(Expected::Request(ticket)) = connection.pop() else {
             return self.after_extra(index); // given up meanwhile
         };

@@ -34,6 +34,7 @@ mod outbox;
 mod own_connections;
 mod pause;
 mod pool;
+mod pubsub;
 mod questions;
 mod random_key;
 mod rejections;
@@ -77,6 +78,7 @@ use lots::{Lot, Parking};
 use outbox::Outbox;
 use pause::Pause;
 use pool::Pool;
+use pubsub::PubSub;
 use questions::Asked;
 use requests::LargeReads;
 use scripts::SeenScripts;
@@ -143,6 +145,7 @@ pub struct Worker {
     asked: Asked,
     timers: Timers,
     unblocks: Vec<Unblock>,
+    pubsub: PubSub,
     pause: Option<Pause>,
     outbox: Outbox,
     /// Where the arguments of the request at hand lie; kept to keep its memory.
@@ -188,6 +191,7 @@ impl Worker {
             asked: Asked::default(),
             timers: Timers::new(),
             unblocks: Vec::new(),
+            pubsub: PubSub::default(),
             pause: None,
             outbox: Outbox::default(),
             spans: Vec::new(),
@@ -274,7 +278,12 @@ impl Worker {
 
     /// When [`Worker::tick`] wants to be called, if nothing happens before.
     pub fn next_wake(&self) -> Option<Moment> {
-        let waiting = [self.next_parking_event(), self.next_large_event(), self.next_pause_event()];
+        let waiting = [
+            self.next_parking_event(),
+            self.next_large_event(),
+            self.next_pause_event(),
+            self.next_pubsub_event(),
+        ];
         waiting.into_iter().flatten().min()
     }
 
@@ -286,6 +295,7 @@ impl Worker {
         self.end_slow_handshakes();
         self.close_finished();
         self.watch_health();
+        self.watch_upstreams();
         self.write_diary();
         self.end_overdue_doubts();
         self.close_idle_twins();
@@ -321,5 +331,6 @@ impl Worker {
         self.tick_parking();
         self.tick_large();
         self.tick_pause();
+        self.tick_pubsub();
     }
 }

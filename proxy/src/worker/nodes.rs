@@ -131,6 +131,9 @@ impl Worker {
         if let Phase::Handshaking(_) = connection.phase {
             return self.handshake_reply(index, kind, reply);
         }
+        if connection.kind == Use::Subscriber {
+            return self.upstream_frame(index, kind, reply);
+        }
         if kind == Kind::Push {
             return self.cells.pushes_swallowed.add(1);
         }
@@ -217,8 +220,10 @@ impl Worker {
     pub(super) fn drop_connection(&mut self, index: u32, close: bool) {
         let Some(connection) = self.connections.try_remove(index as usize) else { return };
         let pool = connection.pool;
-        if connection.kind == Use::Probe {
-            return self.probe_failed(index, &connection, close);
+        match connection.kind {
+            Use::Probe => return self.probe_failed(index, &connection, close),
+            Use::Subscriber => return self.upstream_lost(index, &connection, close),
+            Use::Shared | Use::Dedicated => {}
         }
         self.note_lost(&connection, close);
         let ready = matches!(connection.phase, Phase::Ready);

@@ -171,7 +171,7 @@ impl Worker {
             plan => plan,
         };
         match plan {
-            Plan::Slot(row, slot) => {
+            Plan::Slot(row, slot) | Plan::Publish(row, _, slot) => {
                 let mut told = about(row, &args);
                 told.push(format!("slot: {slot}"));
                 told.push(format!("node: {}", self.way(slot)));
@@ -181,6 +181,13 @@ impl Worker {
                 let mut told = about(row, &args);
                 told.push("slot: none, it has no key".into());
                 told.push("node: any primary".into());
+                told
+            }
+            Plan::Subscribe(row, _) | Plan::Unsubscribe(row, _) => {
+                let mut told = vec![format!("command: {}", row.name)];
+                told.push("answered by slotway, which is subscribed for all its clients".into());
+                let slots: Vec<Slot> = args.iter().skip(1).map(Slot::of_key).collect();
+                told.extend(slots.iter().map(|&slot| format!("slot {slot}: {}", self.way(slot))));
                 told
             }
             Plan::Local(row, _) => {
@@ -196,7 +203,7 @@ impl Worker {
                 told.push("node: every primary".into());
                 told
             }
-            Plan::Nodes(row) => {
+            Plan::Nodes(row) | Plan::Subscribers(row) => {
                 let mut told = about(row, &args);
                 told.push("node: every primary and replica".into());
                 told

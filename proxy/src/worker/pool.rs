@@ -61,6 +61,8 @@ pub(super) struct Pool {
     pub(super) run_id: Option<Box<str>>,
     /// It was suspect, and no other node has said since that it is still the primary.
     pub(super) unconfirmed: bool,
+    /// The connection on which its worker is subscribed.
+    pub(super) upstream: Option<u32>,
     /// The connection that finds out whether it answers at all.
     pub(super) probe: Option<u32>,
     /// Since when its shard has been away for longer than a whole deadline: who comes later waits
@@ -107,6 +109,7 @@ impl Pool {
             lot: Lot::default(),
             circuit_open: None,
             unconfirmed: false,
+            upstream: None,
             probe: None,
             left_behind: Vec::new(),
             fence_logged: false,
@@ -180,6 +183,7 @@ impl Pool {
     /// It has no connection but the shared one, no twins, and nobody waits.
     pub(super) fn is_unused_but_shared(&self) -> bool {
         self.extra.is_empty()
+            && self.upstream.is_none()
             && self.probe.is_none()
             && self.lot.is_empty()
             && self.brief_queue.is_empty()

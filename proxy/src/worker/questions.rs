@@ -121,8 +121,9 @@ impl Worker {
 
     /// One that waits for the answer to a question still gets it: it may have killed itself.
     fn kill_client(&mut self, index: u32) {
+        let is_subscribing = self.is_subscribing(index);
         let Some(session) = self.clients.get(index) else { return };
-        if session.special.has(Special::ASKING) {
+        if session.special.has(Special::ASKING) && !is_subscribing {
             return self.end_client(index, ClientEnd::Killed);
         }
         let key = ClientKey { index, generation: session.generation };

@@ -123,14 +123,14 @@ impl Worker {
     }
 
     /// The base pool of the node that a redirect names, if a view of a known node lists it.
-    fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
+    pub(super) fn target(&self, answered_by: u16, redirect: &Redirect<'_>) -> Option<u16> {
         let from = &self.pools.get(usize::from(answered_by))?.endpoint;
         let node = redirect.node(&self.topology, from)?;
         self.pool_of(&self.topology.node(node).id)
     }
 
     /// Counts a rejection and learns from it.
-    fn note_rejection(
+    pub(super) fn note_rejection(
         &mut self,
         pool: u16,
         rejection: &Rejection<'_>,

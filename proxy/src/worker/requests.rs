@@ -112,6 +112,15 @@ impl Worker {
             Plan::Slot(row, slot) => (row, Some(slot)),
             Plan::AnyPrimary(row) => (row, None),
             Plan::Local(row, local) => return self.local(index, row, local, args),
+            Plan::Publish(row, _, slot) if self.settings.audience.is_empty() => (row, Some(slot)),
+            Plan::Publish(row, channels, slot) => {
+                return self.publish(index, row, channels, slot, args);
+            }
+            Plan::Subscribe(row, channels) => return self.subscribe(index, row, channels, args),
+            Plan::Unsubscribe(row, channels) => {
+                return self.unsubscribe(index, row, channels, args);
+            }
+            Plan::Subscribers(row) => return self.ask_subscribers(index, row, args),
             Plan::Split(row) => return self.split(index, row, args),
             Plan::Shards(row) => return self.ask_shards(index, row, args),
             Plan::Nodes(row) => return self.ask_nodes(index, row, args),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audience::Audience;
 use crate::command::{Allowed, RetryUnknown};
 use crate::node::{Patience, Ticket};
 use crate::resp::request::Limits;
@@ -52,6 +53,10 @@ pub struct Settings {
     pub dedicated_max: usize,
     /// Commands that are passed on although policy refuses them.
     pub allowed: Allowed,
+    /// Subscriptions that one client may have.
+    pub subscriptions_max: usize,
+    /// Who is subscribed, over all workers.
+    pub audience: Arc<Audience>,
     /// Bodies of scripts, of all workers.
     pub scripts: Arc<Scripts>,
     /// Where cluster clients find slotway; empty: where the client is.
@@ -80,6 +85,8 @@ impl Default for Settings {
             retry_unknown: RetryUnknown::default(),
             dedicated_max: 15,
             allowed: Allowed::default(),
+            subscriptions_max: 100_000,
+            audience: Arc::default(),
             scripts: Arc::new(Scripts::new(16 * 1024 * 1024)),
             announce: Arc::default(),
             node_idle_timeout: Duration::from_secs(60),

@@ -199,6 +199,33 @@ impl Clients {
         None
     }
 
+    /// A message for a client that is no reply, in RESP2; `push` is it in RESP3, made by the first
+    /// that speaks it. One that does not read is closed as one that does not read its replies.
+    #[inline]
+    pub(super) fn interject(&mut self, key: ClientKey, message: &[u8], push: &mut Vec<u8>) {
+        let Some(session) = self.table.get_mut(key.index as usize) else { return };
+        if session.generation != key.generation || session.closing != Closing::No {
+            return;
+        }
+        let mut message = message;
+        if session.mode.is_resp3() {
+            if push.is_empty() {
+                push.extend_from_slice(message);
+                push[0] = b'>';
+            }
+            message = push;
+        }
+        let flow = Self::flow(&mut self.shelf, session);
+        let grown = flow.interject(message);
+        if flow.reply_bytes() > self.output_max {
+            self.overfull.push(key.index);
+        }
+        if grown && !session.dirty {
+            session.dirty = true;
+            self.dirty.push(key.index);
+        }
+    }
+
     /// Something was added to a client's output.
     #[inline]
     pub(super) fn mark_dirty(&mut self, index: u32) {

@@ -4,6 +4,7 @@
 
 use super::Worker;
 use super::requests::Step;
+use crate::node::ClientKey;
 use crate::resp::Args;
 use crate::session::{Special, Stateful};
 
@@ -12,6 +13,9 @@ impl Worker {
     pub(super) fn stateful_request(&mut self, index: u32, args: &Args<'_>) -> Step {
         if self.stateful(index).is_some_and(|stateful| stateful.transaction.is_some()) {
             return self.in_transaction(index, args);
+        }
+        if let Some(step) = self.subscriber_request(index, args) {
+            return step;
         }
         self.plain_request(index, args)
     }
@@ -37,9 +41,14 @@ impl Worker {
 
     /// Ends all that this client has of its own: it has gone, or starts anew.
     pub(super) fn end_stateful(&mut self, index: u32) {
-        if self.stateful(index).is_some() {
+        if let Some(session) = self.clients.get(index)
+            && session.stateful.is_some()
+        {
+            let key = ClientKey { index, generation: session.generation };
             self.end_transaction(index);
             self.end_watch(index);
+            self.end_subscriptions(key);
+            self.drop_state_if_over(index);
         }
     }
 }

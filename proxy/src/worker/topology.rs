@@ -48,6 +48,7 @@ impl Worker {
         for index in gone.chain(moved_away).collect::<Vec<_>>() {
             self.leave_node(index);
         }
+        self.place_subjects();
         self.remove_dead_pools();
         let now = self.routes.clone();
         self.call_back_moved(|base, slot| {
@@ -106,6 +107,9 @@ impl Worker {
     fn leave_node(&mut self, index: u16) {
         self.retire_shared(index);
         self.retire_extra(index);
+        if self.pools.get(usize::from(index)).is_some_and(|node| node.listed) {
+            self.drop_upstream(index); // it is at another address
+        }
         if let Some(pool) = self.pools.get_mut(usize::from(index)) {
             let lots = pool.lots().map(std::mem::take);
             for lot in lots {

@@ -188,6 +188,8 @@ mod tests {
                     assert_eq!(row.keys, Keys::None, "{}", row.name);
                 }
                 Handling::Local(_) | Handling::Transaction | Handling::Refused(_) => {}
+                Handling::Publish(_) => {}
+                Handling::Subscribe(_) | Handling::Unsubscribe(_) | Handling::Subscribers => {}
             }
             for never in [Flags::ADMIN, Flags::ASKING, Flags::NO_AUTH, Flags::NO_MULTI] {
                 assert!(

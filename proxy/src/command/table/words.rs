@@ -9,7 +9,7 @@ pub(super) use crate::command::row::Row;
 use crate::command::blocking::TimeoutAt;
 use crate::command::class::Shift;
 use crate::command::flags::Flags;
-use crate::command::handling::{Handling, Reason};
+use crate::command::handling::{Channels, Handling, Reason};
 use crate::command::row::{CommandId, Since, Version};
 
 /// A row: name, arity, flags, keys, class, handling. Everything else by the methods below.
@@ -142,8 +142,8 @@ pub(super) const NODES: Handling = Handling::Nodes;
 pub(super) const SCAN: Handling = Handling::Scan;
 pub(super) const RANDOM_KEY: Handling = Handling::RandomKey;
 pub(super) const WAIT: Handling = Handling::Wait;
+pub(super) const SUBSCRIBERS: Handling = Handling::Subscribers;
 pub(super) const CONNECTION: Handling = Handling::Refused(Reason::ChangesConnection);
-pub(super) const KEYLESS: Handling = Handling::Refused(Reason::Keyless);
 pub(super) const ADMIN_ONLY: Handling = Handling::Refused(Reason::Administrative);
 pub(super) const ONE_NODE: Handling = Handling::Refused(Reason::OneNode);
 pub(super) const RESHAPES: Handling = Handling::Refused(Reason::Reshapes);
@@ -154,6 +154,18 @@ pub(super) const FAMILY: Handling = Handling::Refused(Reason::Family);
 
 pub(super) const fn local(command: Local) -> Handling {
     Handling::Local(command)
+}
+
+pub(super) const fn subscribe(channels: Channels) -> Handling {
+    Handling::Subscribe(channels)
+}
+
+pub(super) const fn unsubscribe(channels: Channels) -> Handling {
+    Handling::Unsubscribe(channels)
+}
+
+pub(super) const fn publish(channels: Channels) -> Handling {
+    Handling::Publish(channels)
 }
 
 /// Flags as plain bits, because `|` of a type of our own cannot be used in a constant.

@@ -17,6 +17,7 @@ mod manners;
 mod model;
 mod modes;
 mod operator;
+mod pubsub;
 mod questions;
 mod redirects;
 mod retry;

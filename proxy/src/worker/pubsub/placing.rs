@@ -1,0 +1,204 @@
+//! At which node a subject is subscribed to: at first, when nodes come and go, when slots move.
+
+use super::{Source, Subject};
+use crate::command::Channels;
+use crate::events::Event;
+use crate::worker::{NO_POOL, WishReason, Worker};
+
+impl Worker {
+    /// Brings a subject to where it belongs now: it is asked for there, and what it has elsewhere
+    /// ends as soon as that is confirmed.
+    pub(super) fn place(&mut self, id: u32) {
+        let Some(subject) = self.pubsub.subjects.get(id as usize) else { return };
+        if subject.everywhere {
+            return self.place_everywhere(id);
+        }
+        let (slot, channels) = (subject.slot, subject.channels);
+        let mut home = self.routes[slot.index()];
+        if home == NO_POOL {
+            self.outbox.wish(WishReason::NoOwner);
+        } else if !self.is_upstream_usable(home) {
+            // It is tried again and again, so that the subject comes home once it is there.
+            self.want_upstream(home);
+            if channels == Channels::Shard {
+                home = NO_POOL;
+            }
+        }
+        let there = if channels == Channels::Shard { home } else { self.home_or_other(home) };
+        if there == NO_POOL {
+            if channels != Channels::Shard {
+                // Whoever is there first gets it.
+                for pool in self.pubsub.primaries.clone() {
+                    self.want_upstream(pool);
+                }
+            }
+            return;
+        }
+        if !self.pubsub.subjects.get(id as usize).is_some_and(|subject| subject.is_at(there)) {
+            self.ask_upstream(id, there);
+        }
+        self.end_elsewhere(id, there);
+    }
+
+    /// The owner of the slot if it can be asked, else another primary, the same one each time.
+    fn home_or_other(&self, home: u16) -> u16 {
+        let primaries = &self.pubsub.primaries;
+        let at = primaries.iter().position(|&pool| pool == home).unwrap_or(0);
+        let (before, from) = primaries.split_at(at);
+        let mut all = from.iter().chain(before).copied();
+        all.find(|&pool| self.is_upstream_usable(pool)).unwrap_or(NO_POOL)
+    }
+
+    /// Ends what is not at `there`, if it is not needed any more.
+    fn end_elsewhere(&mut self, id: u32, there: u16) {
+        let now = self.now;
+        let Some(subject) = self.pubsub.get(id) else { return };
+        if subject.sources.len() < 2 {
+            return;
+        }
+        let arrived = subject.sources.iter().any(|s| s.pool == there && s.confirmed);
+        let heard = subject.heard_at();
+        let ends =
+            |source: &Source| source.pool != there && (arrived || Some(source.pool) != heard);
+        if arrived && heard != Some(there) {
+            subject.moved = Some(now);
+        }
+        let ended: Vec<u16> = subject.sources.iter().filter(|s| ends(s)).map(|s| s.pool).collect();
+        for pool in ended {
+            self.end_source(id, pool, true);
+        }
+    }
+
+    fn place_everywhere(&mut self, id: u32) {
+        for pool in self.pubsub.primaries.clone() {
+            if self.pubsub.subjects.get(id as usize).is_none_or(|subject| subject.is_at(pool)) {
+                continue;
+            }
+            if self.is_upstream_usable(pool) {
+                self.ask_upstream(id, pool);
+            } else {
+                self.want_upstream(pool);
+            }
+        }
+        // One that is no primary any more tells what its primary tells.
+        let Some(subject) = self.pubsub.subjects.get(id as usize) else { return };
+        let pools = subject.sources.iter().map(|source| source.pool);
+        let demoted: Vec<u16> =
+            pools.filter(|pool| !self.pubsub.primaries.contains(pool)).collect();
+        for pool in demoted {
+            self.end_source(id, pool, true);
+        }
+        // Those that waited for one that has gone may be done.
+        self.confirmed(id);
+    }
+
+    /// A subject is not subscribed to at this node any more; `tell`: the node is told so.
+    pub(super) fn end_source(&mut self, id: u32, pool: u16, tell: bool) {
+        let Some(subject) = self.pubsub.subjects.get_mut(id as usize) else { return };
+        let Some(at) = subject.sources.iter().position(|source| source.pool == pool) else {
+            return;
+        };
+        let source = subject.sources.remove(at);
+        let (channels, name) = (subject.channels, subject.name.clone());
+        if source.confirmed
+            && let Some(node) = self.pools.get(usize::from(pool))
+        {
+            self.settings.audience.end(channels, &name, node.id);
+        }
+        if tell {
+            self.tell_upstream_end(pool, channels, name);
+        }
+    }
+
+    /// A node has taken its subscription away, or is lost with it: a gap begins if nobody else
+    /// tells what it would have told.
+    pub(super) fn lose_source(&mut self, id: u32, pool: u16) {
+        let Some(subject) = self.pubsub.get(id) else { return };
+        let was_heard = subject.sources.iter().any(|s| s.pool == pool && s.confirmed);
+        self.end_source(id, pool, false);
+        let now = self.now;
+        let Some(subject) = self.pubsub.subjects.get_mut(id as usize) else { return };
+        if !was_heard || (!subject.everywhere && subject.heard_at().is_some()) {
+            return;
+        }
+        self.cells.pubsub_gaps.add(1);
+        let gaps = &mut self.pubsub.gaps;
+        if gaps.open == 0 {
+            gaps.since = now;
+        }
+        gaps.lost += 1;
+        if !std::mem::replace(&mut subject.gap, true) {
+            gaps.open += 1;
+        }
+    }
+
+    /// A subject is somewhere again, or nobody wants it any more.
+    fn end_gap(&mut self, id: u32) {
+        let Some(subject) = self.pubsub.subjects.get_mut(id as usize) else { return };
+        if !std::mem::replace(&mut subject.gap, false) {
+            return;
+        }
+        subject.moved = Some(self.now);
+        let gaps = &mut self.pubsub.gaps;
+        gaps.open -= 1;
+        if gaps.open == 0 {
+            let (subscriptions, after) =
+                (std::mem::take(&mut gaps.lost), self.now.since(gaps.since));
+            tracing::info!(subscriptions, ?after, "subscribed again after a gap");
+            self.tell(Event::Resubscribed { subscriptions, after });
+        }
+    }
+
+    /// Something about a subject was confirmed, or is not waited for any more.
+    pub(super) fn confirmed(&mut self, id: u32) {
+        let Some(subject) = self.pubsub.subjects.get_mut(id as usize) else { return };
+        if !subject.is_confirmed() {
+            return;
+        }
+        subject.backoff.reset();
+        let pending = std::mem::take(&mut subject.pending);
+        let is_at = |pool: &u16| subject.sources.iter().any(|s| s.pool == *pool && s.confirmed);
+        let is_whole = !subject.everywhere || self.pubsub.primaries.iter().all(is_at);
+        if is_whole {
+            self.end_gap(id);
+        }
+        for number in pending {
+            self.go_on_subscribing(number);
+        }
+    }
+
+    /// Takes a subject that nobody wants any more out, here and upstream.
+    pub(super) fn end_if_unused(&mut self, id: u32) {
+        let unused = |subject: &Subject| subject.clients.is_empty() && subject.holds == 0;
+        if !self.pubsub.subjects.get(id as usize).is_some_and(unused) {
+            return;
+        }
+        self.end_gap(id);
+        while let Some(pool) =
+            self.pubsub.get(id).and_then(|subject| subject.sources.first().map(|s| s.pool))
+        {
+            self.end_source(id, pool, true);
+        }
+        if let Some(subject) = self.pubsub.subjects.try_remove(id as usize) {
+            let names = &mut self.pubsub.names[subject.channels as usize];
+            names.remove(&subject.name);
+            if names.is_empty() {
+                names.shrink_to_fit();
+            }
+            if self.pubsub.subjects.is_empty() {
+                self.pubsub.subjects.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Slots have other owners, or nodes have come and gone.
+    pub(in crate::worker) fn place_subjects(&mut self) {
+        let mut primaries: Vec<u16> = self.shards().into_iter().map(|(_, pool)| pool).collect();
+        primaries.retain(|&pool| pool != NO_POOL);
+        self.pubsub.primaries = primaries;
+        for id in self.pubsub.ids(|_| true) {
+            self.place(id);
+        }
+        self.close_unlisted_upstreams();
+    }
+}
