@@ -101,13 +101,35 @@ async function scanStreams(r) {
   await r.del(names);
 }
 
+async function subscriptions(r) {
+  const subscriber = r.duplicate();
+  const messages = [];
+  subscriber.on("message", (channel, text) => messages.push(`${channel} ${text}`));
+  subscriber.on("pmessage", (pattern, channel, text) => messages.push(`${pattern} ${channel} ${text}`));
+  subscriber.on("smessage", (channel, text) => messages.push(`shard ${channel} ${text}`));
+  same(await subscriber.subscribe("io:news", "io:olds"), 2);
+  same(await subscriber.psubscribe("io:n*"), 3);
+  same(await subscriber.ssubscribe("io:shard"), 1);
+  same(await r.publish("io:news", "a"), 2);
+  same(await r.spublish("io:shard", "b"), 1);
+  while (messages.length < 3) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  same(messages.sort(), ["io:n* io:news a", "io:news a", "shard io:shard b"]);
+  await fails(subscriber.get("a"), "subscriber mode");
+  same(await subscriber.unsubscribe(), 1);
+  same(await subscriber.punsubscribe(), 0);
+  same(await subscriber.sunsubscribe(), 0);
+  same(await r.publish("io:news", "c"), 0);
+  subscriber.disconnect();
+}
+
 async function refusalsAreErrors(r) {
   for (const words of refused) {
     await fails(r.call(...words), "unknown command", words.join(" "));
     same(await r.echo("alive"), "alive");
   }
   same(await r.blpop("a", 0.01), null);
-  await fails(r.subscribe("channel"), "unknown command");
   await fails(r.rename("a", "b"), "CROSSSLOT");
   await fails(r.get(), "wrong number of arguments");
   same(await r.echo("alive"), "alive");
@@ -140,6 +162,7 @@ await hold("ioredis", client, [
   manyKeysOverAllSlots,
   aHundredConnections,
   scanStreams,
+  subscriptions,
   refusalsAreErrors,
 ]);
 await client.quit();

@@ -143,9 +143,19 @@ async function transactions(r) {
   other.destroy();
 }
 
-async function subscriptionsAreRefused(r) {
+async function subscriptions(r) {
   const subscriber = await r.duplicate().connect();
-  await fails(subscriber.subscribe("channel", () => {}), "unknown command");
+  const messages = [];
+  await subscriber.subscribe("nr:news", (text, channel) => messages.push(`${channel} ${text}`));
+  await subscriber.pSubscribe("nr:n*", (text, channel) => messages.push(`* ${channel} ${text}`));
+  same(await r.publish("nr:news", "a"), 2);
+  while (messages.length < 2) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  same(messages.sort(), ["* nr:news a", "nr:news a"]);
+  await subscriber.unsubscribe();
+  await subscriber.pUnsubscribe();
+  same(await r.publish("nr:news", "b"), 0);
   subscriber.destroy();
 }
 
@@ -167,7 +177,7 @@ for (const [title, module] of [
     aPoolOf100(module),
     scanIterators,
     refusalsAreErrors,
-    subscriptionsAreRefused,
+    subscriptions,
   ]);
   await client.close();
 }

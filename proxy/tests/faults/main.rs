@@ -33,8 +33,9 @@
 //! | READONLY from EVAL | `eval_during_a_demotion_never_sees_readonly` |
 //! | one reply too many after MULTI meets a dead node | `src/worker/tests/transactions.rs`: `a_loss_at_each_byte_…`; `tests/scripted_nodes/cuts.rs`: `a_transaction_cut_at_any_byte_…`; `tests/cluster/transactions.rs` |
 //!
-//! The sentences about PUBLISH and SUBSCRIBE and BLPOP get their tests with those commands,
-//! which are refused still; those about MGET and other split commands with theirs.
+//! The sentences about PUBLISH and SUBSCRIBE are in `tests/pubsub`, those about BLPOP in
+//! `tests/blocking`, those about MULTI in `tests/cluster` and `tests/scripted_nodes`; those about
+//! MGET and other split commands with theirs.
 //!
 //! **Where masking ends** (§6): `tests/cluster/bad_luck.rs`, with a real shard that is away;
 //! `src/worker/tests` has the same without sockets, and the bounds.
