@@ -6,7 +6,8 @@
 //! - [`host`], [`interrupt`], [`usage`]: what the machine offers; signals; CPU time and memory.
 //! - [`stage`], [`targets`]: the servers, and the proxies in front of them.
 //! - [`loads`], [`generator`]: what is sent, and the clients that send it.
-//! - [`cell`], [`idle`]: one measurement under load; one of memory.
+//! - [`cell`], [`idle`], [`fanout`]: one measurement under load; one of memory; one of messages
+//!   to many subscribers.
 //! - [`results`], [`goals`]: medians, paired ratios, and what slotway is held to.
 //! - [`environment`], [`report`], [`picture`], [`raw`]: the files under `target/bench/`.
 //! - [`profile`]: where slotway's time goes, by `perf`.
@@ -28,6 +29,7 @@ pub mod loads;
 pub mod generator;
 
 pub mod cell;
+pub mod fanout;
 pub mod idle;
 
 pub mod results;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::fanout::FAN_OUT;
 use crate::goals::PAIRS_WANTED;
 use crate::loads::{self, IDLE, LOADS, Load};
 use crate::targets::Kind;
@@ -27,6 +28,8 @@ pub struct Options {
     pub loads: Vec<&'static Load>,
     /// Whether to follow memory.
     pub memory: bool,
+    /// Whether to measure messages to many subscribers.
+    pub fan_out: bool,
     /// Targets to measure, in the order of a round.
     pub kinds: Vec<Kind>,
     /// The slotway to measure.
@@ -65,7 +68,8 @@ impl Options {
         let chosen = |name: &str| parts.is_empty() || parts.iter().any(|part| selects(part, name));
         let loads: Vec<&Load> = LOADS.iter().filter(|load| chosen(load.name)).collect();
         let memory = chosen(IDLE);
-        if loads.is_empty() && !memory {
+        let fan_out = chosen(FAN_OUT);
+        if loads.is_empty() && !memory && !fan_out {
             return Err(mistake(format!(
                 "--only: no load is called so; there are {}",
                 load_names()
@@ -97,6 +101,7 @@ impl Options {
             warm_up: cell / 5,
             loads,
             memory,
+            fan_out,
             kinds: Kind::ALL.into_iter().filter(wanted).collect(),
             slotway: path("slotway").unwrap_or_else(|| build.join("release/slotway")),
             output: path("output").unwrap_or_else(|| build.join("bench")),
@@ -108,7 +113,7 @@ impl Options {
 /// Whether a word of `--only` means a load: by any part of its name, but a whole name means that
 /// one alone, since some begin with others.
 fn selects(word: &str, name: &str) -> bool {
-    let whole = word == IDLE || loads::by_name(word).is_some();
+    let whole = word == IDLE || word == FAN_OUT || loads::by_name(word).is_some();
     if whole { word == name } else { name.contains(word) }
 }
 
@@ -126,7 +131,7 @@ fn build_folder() -> Result<PathBuf> {
 }
 
 fn load_names() -> String {
-    let names: Vec<&str> = LOADS.iter().map(|load| load.name).chain([IDLE]).collect();
+    let names: Vec<&str> = LOADS.iter().map(|load| load.name).chain([IDLE, FAN_OUT]).collect();
     names.join(", ")
 }
 

@@ -26,6 +26,10 @@ pub fn render(results: &Results, environment: &Environment) -> Value {
     for kind in Kind::ALL {
         memory.extend(results.memory(kind).map(|(round, it)| render_memory(kind, round, it)));
     }
+    let deliveries = Kind::ALL.map(|kind| {
+        let figures: Vec<f64> = results.deliveries(kind).map(|(_, us)| us).collect();
+        json!({ "target": kind.name(), "us": figures })
+    });
     let goals: Vec<Value> = GOALS
         .iter()
         .map(|goal| {
@@ -45,6 +49,7 @@ pub fn render(results: &Results, environment: &Environment) -> Value {
         "environment": facts,
         "cells": cells,
         "memory": memory,
+        "us_per_delivery": deliveries,
         "goals": goals,
         "failures": results.failures,
     })

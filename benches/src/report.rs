@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cell::Cell;
 use crate::environment::Environment;
+use crate::fanout::SUBSCRIBERS;
 use crate::goals::{GOALS, PAIRS_WANTED, Verdict};
 use crate::idle::Memory;
 use crate::loads::{IDLE_CONNECTIONS, LOADS, Load};
@@ -44,6 +45,7 @@ pub fn markdown(results: &Results, environment: &Environment, method: &Method) -
     push(&mut text, &ratios(results, (Kind::Slotway, Kind::Nutcracker)));
     push(&mut text, &ratios(results, (Kind::SlotwayStrict, Kind::Slotway)));
     push(&mut text, &memory_table(results));
+    push(&mut text, &delivery_table(results));
     push(&mut text, &setting(environment, method));
     text
 }
@@ -257,6 +259,19 @@ fn memory_table(results: &Results) -> String {
             of(Memory::kept_after_closing, mib),
         ];
         row(&mut text, &cells);
+    }
+    if measured { text } else { String::new() }
+}
+
+fn delivery_table(results: &Results) -> String {
+    let mut text = format!("## A message to {SUBSCRIBERS} subscribers\n\n");
+    text += "| | CPU per delivery, µs |\n|---|---|\n";
+    let mut measured = false;
+    for kind in Kind::ALL {
+        if let Some(us) = Spread::of(results.deliveries(kind).map(|(_, us)| us).collect()) {
+            measured = true;
+            row(&mut text, &[kind.name().to_owned(), spread(Some(us), two_decimals)]);
+        }
     }
     if measured { text } else { String::new() }
 }

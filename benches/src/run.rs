@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::environment::Environment;
+use crate::fanout::FAN_OUT;
 use crate::generator::load_keys;
 use crate::goals::{GOALS, Verdict};
 use crate::loads::{self, IDLE, LARGE, Load, ONE_SLOT, SMALL};
@@ -15,7 +16,7 @@ use crate::report::{self, Method};
 use crate::results::Results;
 use crate::stage::Stage;
 use crate::targets::{Kind, Target};
-use crate::{cell, idle, interrupt, picture, profile, raw};
+use crate::{cell, fanout, idle, interrupt, picture, profile, raw};
 
 /// A run under way. Dropping it ends all its processes and removes their folders.
 #[derive(Debug)]
@@ -83,6 +84,10 @@ impl<'a> Run<'a> {
                 say(&format!("round {round} of {}: {IDLE}", self.options.memory_rounds));
                 self.measure_memory(round)?;
             }
+            if self.options.fan_out {
+                say(&format!("round {round} of {}: {FAN_OUT}", self.options.rounds));
+                self.measure_fan_out(round)?;
+            }
         }
         Ok(())
     }
@@ -109,6 +114,20 @@ impl<'a> Run<'a> {
             }
         }
         self.targets.retain(|target| !gone.contains(&target.kind));
+        Ok(())
+    }
+
+    fn measure_fan_out(&mut self, round: usize) -> Result<()> {
+        let kinds: Vec<Kind> = self.targets.iter().map(|target| target.kind).collect();
+        for kind in kinds.into_iter().filter(|kind| fanout::runs(*kind)) {
+            match fanout::measure(kind, &self.stage, self.options.cell) {
+                Ok(us) => self.results.add_delivery(kind, round, us),
+                Err(error) => {
+                    interrupt::check()?;
+                    self.results.failures.push(format!("{error:#}"));
+                }
+            }
+        }
         Ok(())
     }
 
