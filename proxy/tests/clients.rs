@@ -135,7 +135,7 @@ fn redis_cli_serves_a_person() -> Result<()> {
             "OK",
             "\"1\"",
             "OK",
-            "(error) ERR unknown command 'blpop', with args beginning with: 'cli:a' '1'",
+            "(error) WRONGTYPE Operation against a key holding the wrong kind of value",
             &format!("(error) {}", no_such_database()?),
             "\"2\"",
         ],

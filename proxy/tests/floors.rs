@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use source::{Kind, Token, matches, roots, tokens, without_tests};
 
 /// The parts from the ground up. A part may use itself and what stands before it.
-const PARTS: [&str; 17] = [
+const PARTS: [&str; 18] = [
     "slot",
     "time",
     "resp",
@@ -19,6 +19,7 @@ const PARTS: [&str; 17] = [
     "topology",
     "events",
     "scripts",
+    "audience",
     "routing",
     "node",
     "session",

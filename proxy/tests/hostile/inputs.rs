@@ -140,14 +140,14 @@ fn what_would_alter_or_stop_a_shared_connection_is_refused() {
     innocents.end();
 }
 
-fn refused(key: &str) -> Vec<Vec<&str>> {
-    let fixed = "\
-        MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|CLIENT TRACKING ON|\
-        CLIENT NO-TOUCH on|CLIENT IMPORT-SOURCE on|ASKING|WAIT 1 0|\
-        WAITAOF 1 0 0|SHUTDOWN NOSAVE|DEBUG SLEEP 1|DEBUG SEGFAULT|CONFIG REWRITE|FAILOVER|\
-        REPLICAOF no one|CLUSTER RESET HARD|SCRIPT DEBUG YES|SAVE|quit\0x|quit\0|QUIT\0x y|monitor\0|multi\0";
-    let mut all: Vec<Vec<&str>> = fixed.split('|').map(|line| line.split(' ').collect()).collect();
-    all.extend([
+/// They are on connections of their own, for as long as they like.
+#[test]
+fn what_blocks_holds_up_nobody_else() {
+    let stage = Stage::new(|proxy| proxy);
+    let innocents = Innocents::start(&stage);
+    let key = &stage.key(0, "hostile")[..];
+    let mut blocked = Vec::new();
+    for words in [
         vec!["BLPOP", key, "0"],
         vec!["BRPOPLPUSH", key, key, "0"],
         vec!["BZPOPMIN", key, "0"],
@@ -156,8 +156,26 @@ fn refused(key: &str) -> Vec<Vec<&str>> {
         vec!["XREAD", "block\0x", "0", "STREAMS", key, "$"],
         vec!["XREAD", "COUNT", "1", "BLOCK", "0", "STREAMS", key, "$"],
         vec!["XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", key, ">"],
-        vec!["MIGRATE", "127.0.0.1", "1", key, "0", "1000"],
-    ]);
+        vec!["WAIT", "1", "0"],
+    ] {
+        for request in [array(&words), inline(&words)] {
+            let mut peer = testbed::Peer::connect(&stage.proxy.addr()).unwrap();
+            peer.send(request).unwrap();
+            blocked.push(peer);
+        }
+        innocents.next_hundred(&format!("{words:?}"));
+    }
+    innocents.end();
+}
+
+fn refused(key: &str) -> Vec<Vec<&str>> {
+    let fixed = "\
+        MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|CLIENT TRACKING ON|\
+        CLIENT NO-TOUCH on|CLIENT IMPORT-SOURCE on|ASKING|\
+        SHUTDOWN NOSAVE|DEBUG SLEEP 1|DEBUG SEGFAULT|CONFIG REWRITE|FAILOVER|\
+        REPLICAOF no one|CLUSTER RESET HARD|SCRIPT DEBUG YES|SAVE|quit\0x|quit\0|QUIT\0x y|monitor\0|multi\0";
+    let mut all: Vec<Vec<&str>> = fixed.split('|').map(|line| line.split(' ').collect()).collect();
+    all.extend([vec!["MIGRATE", "127.0.0.1", "1", key, "0", "1000"]]);
     all
 }
 
