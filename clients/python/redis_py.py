@@ -197,7 +197,7 @@ def transactions(r):
         pipe = r.pipeline().set("{py:t}a", n).incr("{py:t}a").rpush("{py:t}l", n)
         assert pipe.execute() == [True, n + 1, n + 1]
     assert r.delete("{py:t}l") == 1
-    fails(lambda: r.pipeline().set("py:t1", 1).set("py:t2", 1).execute(), "CROSSSLOT")
+    fails(lambda: r.pipeline().set("py:t1", 1).set("py:t2", 1).execute(), "hash to the same slot")
     replies = r.pipeline().set("{py:t}s", "x").incr("{py:t}s").execute(raise_on_error=False)
     assert replies[0] is True and isinstance(replies[1], redis.ResponseError)
 
