@@ -153,8 +153,8 @@ async function subscriptions(r) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   same(messages.sort(), ["* nr:news a", "nr:news a"]);
-  await subscriber.unsubscribe();
-  await subscriber.pUnsubscribe();
+  await subscriber.unsubscribe("nr:news");
+  await subscriber.pUnsubscribe("nr:n*");
   same(await r.publish("nr:news", "b"), 0);
   subscriber.destroy();
 }

@@ -51,6 +51,8 @@ fn play(stage: &Stage, seed: u64, ends: &mut Ends) -> Result<()> {
     let protocol = if rng.bool() { "HELLO 3" } else { "HELLO 2" };
     let (mut server, mut slotway) = stage.fresh_clients(protocol)?;
     let tag = ["{t}", "{u}", "{v}"][rng.usize(..3)];
+    // A transaction may go on from one round to the next.
+    let mut queued: Vec<Request> = Vec::new();
     for _ in 0..rng.usize(1..10) {
         let mut requests = transaction(&mut rng, tag, stage.payloads());
         if protocol == "HELLO 3" {
@@ -60,7 +62,6 @@ fn play(stage: &Stage, seed: u64, ends: &mut Ends) -> Result<()> {
         let at_once = rng.bool();
         let expected = ask(&mut server, &requests, at_once).context("server")?;
         let replies = ask(&mut slotway, &requests, at_once).context("slotway")?;
-        let mut queued: Vec<&Request> = Vec::new();
         for (at, (request, (one, other))) in
             requests.iter().zip(expected.iter().zip(&replies)).enumerate()
         {
@@ -78,7 +79,7 @@ fn play(stage: &Stage, seed: u64, ends: &mut Ends) -> Result<()> {
                 bail!("{}\n  one server: {one}\n  slotway:    {other}", told.join("\n    "));
             }
             match other.line.as_slice() {
-                b"QUEUED" => queued.push(request),
+                b"QUEUED" => queued.push(request.clone()),
                 _ if request[0].eq_ignore_ascii_case(b"MULTI") && !other.is_error() => {
                     queued.clear()
                 }
@@ -97,7 +98,7 @@ fn ask(client: &mut Client, requests: &[Request], at_once: bool) -> Result<Vec<R
 }
 
 /// The replies that EXEC gives are those of its commands.
-fn all_same(queued: &[&Request], one: &Reply, other: &Reply) -> bool {
+fn all_same(queued: &[Request], one: &Reply, other: &Reply) -> bool {
     let lengths = [one.items.len(), other.items.len(), queued.len()];
     let mut each = queued.iter().zip(one.items.iter().zip(&other.items));
     lengths == [queued.len(); 3]
