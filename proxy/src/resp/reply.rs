@@ -18,7 +18,7 @@ use memchr::memchr;
 use thiserror::Error;
 
 use super::number::{canonical, short_line};
-use whole::whole;
+use whole::{SMALL_ARRAY, whole};
 pub use whole::{count_line, value_len};
 
 /// What a reply is, by its outermost value. An attribute before the value does not count.
@@ -178,7 +178,11 @@ impl Scanner {
         if self.held.len > 0 {
             return self.held_line(rest);
         }
-        if let Some((used, kind)) = whole(rest) {
+        // Close to the bound the values of a small array are counted one by one, as they are when it
+        // comes in pieces.
+        if self.left <= VALUES_MAX - u64::from(SMALL_ARRAY)
+            && let Some((used, kind)) = whole(rest)
+        {
             self.scalar(kind);
             return Ok(used);
         }

@@ -60,6 +60,13 @@ fn replies_keep_their_claims_on_mutated_bytes() {
     run("replies", &pieces, fuzz::replies);
 }
 
+/// Found by this test: at the bound of announced values, an array that was there as a whole did not
+/// count.
+#[test]
+fn the_bound_of_announced_values_is_the_same_in_pieces() {
+    fuzz::replies(b"*1099511627775\r\n*2\r\n$1\r\na\r\n:1\r\n*0\r\n*-1\r\n*3\r\n*1\r\n*0\r\n");
+}
+
 /// Set to the seed that a failed run printed, to run the same mutations again.
 const SEED: &str = "SLOTWAY_FUZZ_SEED";
 

@@ -79,4 +79,4 @@ pub fn count_line(bytes: &[u8]) -> Option<(usize, usize)> {
 
 /// An array of more values is looked at closely: if it is not there in full, looking for its end
 /// was in vain.
-const SMALL_ARRAY: u32 = 16;
+pub(super) const SMALL_ARRAY: u32 = 16;
