@@ -89,6 +89,16 @@ fn a_job_queue_works_through_failovers() -> Result<()> {
 }
 
 #[test]
+fn redis_py_keeps_what_it_reads_and_is_told_what_changes() -> Result<()> {
+    for version in ["redis-7", "redis-8"] {
+        if let Some(python) = or_skip(&format!("{version} of Python"), python(version))? {
+            hold(python, &scripts().join("python/redis_py_caching.py"), 5)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn ioredis_works() -> Result<()> {
     node_script("ioredis", 10)
 }

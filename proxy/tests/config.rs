@@ -41,6 +41,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("park-max-requests", "0", "7"),
     ("park-max-bytes", "0", "1TiB"),
     ("script-cache-max", "0", "1MiB"),
+    ("tracking-max-bytes", "1MiB", "64KiB"),
     ("large-request", "16KiB", "2MB"),
     ("large-requests-max-bytes", "512MiB", "1TiB"),
     ("large-reply", "16384", "64MiB"),

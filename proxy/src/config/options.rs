@@ -142,6 +142,11 @@ declare_options! {
         /// refused.
         park_max_bytes: usize = "256MiB", Size(0..=1024 * GIB);
 
+        /// Most bytes of keys that clients with CLIENT TRACKING have read (each with about 64 bytes
+        /// beside it). Above it some keys are told to be invalid, as by a server at its
+        /// tracking-table-max-keys. Not with BCAST: then nothing is remembered.
+        tracking_max_bytes: usize = "64MiB", Size(64 * KIB..=1024 * GIB);
+
         /// Most bytes of scripts that are remembered from EVAL and SCRIPT LOAD, those that were not
         /// used for the longest time going first: a node that does not know the script of an
         /// EVALSHA gets it from there. Scripts above 256 KiB are not remembered. 0: none are.

@@ -112,6 +112,7 @@ fn worker_settings(config: &Config) -> worker::Settings {
         park_max_bytes: share(config.park_max_bytes),
         // One of the process learns the map, one of each worker is shared.
         dedicated_max: share(config.node_connections_max.saturating_sub(1)).saturating_sub(1),
+        tracking_max_bytes: share(config.tracking_max_bytes),
         node_idle_timeout: config.node_idle_timeout,
         allowed: Allowed::new(config.allow_commands.iter().map(String::as_str)),
         subscriptions_max: config.client_subscriptions_max,

@@ -189,6 +189,27 @@ cells! {
             "Messages of nodes that were larger than client-output-max and were dropped." {
             pubsub_dropped,
         }
+        Gauge "slotway_tracking_clients" "Clients that cache (CLIENT TRACKING)." {
+            tracking_clients,
+        }
+        Gauge "slotway_tracking_keys" "Keys that are remembered because clients cache them." {
+            tracking_keys,
+        }
+        Counter "slotway_invalidations_total"
+            "Times a client that caches was told that something is no longer good, by reason." {
+            /// It was written, has expired or was evicted.
+            invalidations_written (reason = "written"),
+            /// A node says that all its keys are gone.
+            invalidations_flushed (reason = "flushed"),
+            /// The connection that watches a node was lost.
+            invalidations_connection_lost (reason = "connection_lost"),
+            /// A slot has another owner.
+            invalidations_owner_changed (reason = "owner_changed"),
+            /// It was read from a node that is not watched yet.
+            invalidations_not_watched (reason = "not_watched"),
+            /// No more keys are remembered: tracking-max-bytes.
+            invalidations_table_full (reason = "table_full"),
+        }
         Counter "slotway_stale_replies_dropped_total"
             "Replies whose client had left before they came." { stale_replies_dropped }
     }

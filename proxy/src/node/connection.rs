@@ -46,6 +46,8 @@ pub enum Kind {
     Subscriber,
     /// Nobody: it is there to see whether the node answers a greeting.
     Probe,
+    /// Nobody: it hears of every change of a key.
+    Watcher,
 }
 
 /// What one reply is expected for.

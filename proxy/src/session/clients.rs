@@ -176,7 +176,7 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
     format!(
         "id={} addr={} laddr={} fd={place} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} \
          multi={commands} watch={watched} qbuf={waiting} qbuf-free=0 argv-mem={} multi-mem={queued} rbs=0 rbp=0 obl={replies} \
-         oll=0 omem={replies} tot-mem={} events=r cmd={} user=default redir=-1 resp={} \
+         oll=0 omem={replies} tot-mem={} events=r cmd={} user=default redir={} resp={} \
          lib-name={} lib-ver={}\n",
         session.id,
         ends.peer,
@@ -189,6 +189,7 @@ pub fn line(session: &Session, place: u32, ends: &Ends, now: Moment) -> String {
         session.in_flight_bytes,
         waiting + replies + queued + session.in_flight_bytes,
         session.last_command.map_or("NULL", |id| command::row(id).name),
+        super::tracking::redirect(session),
         if session.mode.is_resp3() { 3 } else { 2 },
         text(library.and_then(|library| library.name.as_deref())),
         text(library.and_then(|library| library.version.as_deref())),
@@ -213,5 +214,6 @@ fn flags(session: &Session) -> String {
             flags.push(flag);
         }
     }
+    flags.extend(session.tracking().map(|tracking| tracking.flags()));
     if flags.is_empty() { "N".into() } else { flags }
 }

@@ -44,9 +44,6 @@ pub enum Replies {
 
 pub(super) const NO_TOUCH: &str =
     "ERR slotway cannot keep its nodes from noting that a key was used";
-pub(super) const TRACKING: &str = "ERR slotway does not support client side caching yet";
-pub(super) const NO_CACHING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode \
-                          with OPTIN or OPTOUT mode enabled";
 
 /// What can be ON or OFF: OFF is what it is; ON is refused with these words, if there are any.
 pub(super) fn switch(args: &Args<'_>, out: &mut Vec<u8>, refusal: Option<&str>) -> Answer {
@@ -58,23 +55,6 @@ pub(super) fn switch(args: &Args<'_>, out: &mut Vec<u8>, refusal: Option<&str>) 
         }
         _ => fail(out, "ERR syntax error"),
     }
-}
-
-/// CLIENT TRACKING with options.
-pub(super) fn tracking(args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
-    let is_on = args.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"ON"));
-    fail(out, if is_on { TRACKING } else { "ERR syntax error" })
-}
-
-pub(super) fn tracking_info(resp3: bool, out: &mut Vec<u8>) {
-    write::map_header(out, resp3, 3);
-    write::bulk(out, "flags");
-    write::set_header(out, resp3, 1);
-    write::bulk(out, "off");
-    write::bulk(out, "redirect");
-    write::integer(out, -1);
-    write::bulk(out, "prefixes");
-    write::array_header(out, 0);
 }
 
 /// A decimal number, as a server reads one.

@@ -305,5 +305,6 @@ impl Flow {
     }
 }
 
+mod follow;
 #[cfg(test)]
 mod tests;

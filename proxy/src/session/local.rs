@@ -1,6 +1,6 @@
 //! The commands that slotway answers itself, with a server's own words.
 
-use super::{Facts, Replies, Session, connection, info, lolwut};
+use super::{Facts, Replies, Session, connection, info, lolwut, tracking};
 use crate::command::Local;
 use crate::node::Mode;
 use crate::resp::{Args, canonical_integer, write};
@@ -73,13 +73,9 @@ pub fn answer(
         Local::ClientReply => return connection::reply_mode(args, session, out),
         Local::ClientNoEvict => return connection::switch(args, out, None),
         Local::ClientNoTouch => return connection::switch(args, out, Some(connection::NO_TOUCH)),
-        Local::ClientTracking if args.len() == 3 => {
-            return connection::switch(args, out, Some(connection::TRACKING));
-        }
-        Local::ClientTracking => return connection::tracking(args, out),
-        Local::ClientCaching => return fail(out, connection::NO_CACHING),
-        Local::ClientGetredir => write::integer(out, -1),
-        Local::ClientTrackinginfo => connection::tracking_info(session.mode.is_resp3(), out),
+        Local::ClientCaching => return tracking::caching(args, session, out),
+        Local::ClientGetredir => write::integer(out, tracking::redirect(session)),
+        Local::ClientTrackinginfo => tracking::info(session, out),
         Local::ClientCapa | Local::Readonly => write::simple(out, "OK"),
         // There are no users towards clients: everybody is the one that has no password.
         Local::AclWhoami => write::bulk(out, "default"),

@@ -13,6 +13,7 @@ mod question;
 mod state;
 mod stateful;
 pub mod subscriptions;
+mod tracking;
 mod transaction;
 mod written;
 
@@ -27,5 +28,6 @@ pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, q
 pub use state::{Away, ClientEnd, Closing, Library, Manners, Session, Special, Window};
 pub use stateful::{Blocking, OwnConnection, Stateful};
 pub use subscriptions::Subscriptions;
+pub use tracking::{Invalid, Target, Tracking, Wanted};
 pub use transaction::{ABORTED, Transaction, Watch, not_inside};
 pub use written::Written;

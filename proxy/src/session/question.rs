@@ -4,10 +4,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Session;
 use super::clients::{Filter, Kill};
 use super::cluster::ClusterQuestion;
+use super::{Invalid, Session};
 use crate::command::Local;
+use crate::node::ClientKey;
 use crate::resp::{Args, write};
 
 /// One end of a connection, or where cluster clients are told to go.
@@ -85,6 +86,20 @@ pub enum CommonQuestion {
         /// What it is blocked in ends with an error, not as if its time were over.
         with_error: bool,
     },
+    /// CLIENT TRACKING … REDIRECT: where this client is
+    Find {
+        /// Its `CLIENT ID`.
+        id: u64,
+    },
+    /// What one client is told in the place of another
+    Invalidate {
+        /// Its `CLIENT ID`.
+        id: u64,
+        /// Its place in its worker's table.
+        client: ClientKey,
+        /// What it is told.
+        invalid: Invalid,
+    },
 }
 
 /// What one worker has to say to a [`CommonQuestion`].
@@ -94,6 +109,8 @@ pub enum Part {
     Lines(Vec<(u64, String)>),
     /// So many of its clients were concerned.
     Count(usize),
+    /// The client that was asked for is one of its own, and this is its place.
+    Place(ClientKey),
     /// It is done.
     Done,
 }
@@ -113,6 +130,15 @@ impl CommonQuestion {
             CommonQuestion::Kill(kill) => kill.reply(sum(&parts), &mut out),
             CommonQuestion::Unblock { .. } => write::integer(&mut out, sum(&parts) as i64),
             CommonQuestion::Pause { .. } | CommonQuestion::Unpause => write::simple(&mut out, "OK"),
+            // No replies of clients: the worker reads them that has asked.
+            CommonQuestion::Find { .. } => {
+                for part in parts {
+                    if let Part::Place(ClientKey { index, generation }) = part {
+                        out = format!("{index} {generation}").into_bytes();
+                    }
+                }
+            }
+            CommonQuestion::Invalidate { .. } => write::integer(&mut out, sum(&parts) as i64),
         }
         out
     }

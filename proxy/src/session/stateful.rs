@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Session, Special, Subscriptions, Transaction, Watch};
+use super::{Session, Special, Subscriptions, Tracking, Transaction, Watch};
 use crate::command::Timeout;
 use crate::time::Moment;
 
@@ -20,6 +20,8 @@ pub struct Stateful {
     pub watch: Option<Watch>,
     /// What it is subscribed to.
     pub subscriptions: Subscriptions,
+    /// What it is told of, because it caches.
+    pub tracking: Option<Tracking>,
 }
 
 /// A request that blocks.
@@ -50,6 +52,7 @@ impl Stateful {
             && self.transaction.is_none()
             && self.watch.is_none()
             && self.subscriptions.is_over()
+            && self.tracking.is_none()
     }
 }
 

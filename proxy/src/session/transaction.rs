@@ -72,6 +72,11 @@ impl Transaction {
         self.spoiled
     }
 
+    /// The commands that are queued, one behind the other.
+    pub fn queued(&self) -> &[u8] {
+        self.frame.get(MULTI.len()..).unwrap_or_default()
+    }
+
     /// Bytes of the commands that are queued.
     pub fn queued_bytes(&self) -> usize {
         self.frame.len().saturating_sub(MULTI.len())

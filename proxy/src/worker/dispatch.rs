@@ -74,6 +74,9 @@ impl Worker {
             let base = node.base;
             self.clients.note_write(ticket.client.index, base);
         }
+        if !self.trackers.is_unused() {
+            self.note_detour(pool, &ticket, &frame);
+        }
         if frame.len() > self.settings.large_request || ticket.way.is_own() {
             return self.dispatch_own(pool, ticket, frame, asking);
         }
@@ -136,6 +139,7 @@ impl Worker {
                 Kind::Dedicated => node.extra.push(index),
                 Kind::Subscriber => node.upstream = Some(index),
                 Kind::Probe => node.probe = Some(index),
+                Kind::Watcher => node.watcher = Some(index),
             }
             node.cells.connections.add(1);
             node.cells.dials.add(1);
@@ -169,8 +173,12 @@ impl Worker {
         if node.probe == Some(index) {
             node.probe = None;
         }
+        let was_watcher = node.watcher == Some(index);
         node.extra.retain(|&other| other != index);
         node.idle.retain(|&(other, _)| other != index);
+        if was_watcher {
+            self.unwatch(connection.pool);
+        }
         self.remove_if_dead(connection.pool);
     }
 

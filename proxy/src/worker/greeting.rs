@@ -22,6 +22,9 @@ impl Worker {
             {
                 self.probe_answered(index);
             }
+            Some(HandshakeStep::Ready) if connection.kind == Use::Watcher => {
+                self.watcher_greeted(index);
+            }
             Some(HandshakeStep::Ready) => self.handshake_done(index),
             Some(HandshakeStep::Refused(error)) => {
                 let pool = usize::from(connection.pool);

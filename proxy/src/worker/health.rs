@@ -120,6 +120,7 @@ impl Worker {
         }
         self.outbox.wish(WishReason::ConnectionLost);
         self.drop_upstream(self.base_of(pool));
+        self.close_watcher(self.base_of(pool));
         for pool in self.pools_of_node(pool) {
             self.suspect_in(pool);
         }

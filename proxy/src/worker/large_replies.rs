@@ -26,6 +26,13 @@ impl Worker {
             return self.large_message(index);
         }
         match connection.scanner.kind() {
+            // One for each key that a node has changed at once: it is read whole.
+            Some(reply::Kind::Push)
+                if connection.kind == Use::Watcher
+                    && connection.partial.len() <= self.settings.output_max =>
+            {
+                return;
+            }
             Some(reply::Kind::Push) => return self.bad_node(index, "it sends a large push"),
             // A line, and so bounded; what it says has to be understood.
             _ if matches!(connection.partial.first(), Some(b'-' | b'+')) => return,

@@ -45,6 +45,7 @@ mod settings;
 mod settle;
 mod stateful;
 mod topology;
+mod tracking;
 mod transactions;
 mod wait;
 mod watches;
@@ -83,6 +84,7 @@ use questions::Asked;
 use requests::LargeReads;
 use scripts::SeenScripts;
 use settle::Clients;
+use tracking::Trackers;
 
 /// "No pool" in a table of pool indices.
 const NO_POOL: u16 = u16::MAX;
@@ -146,6 +148,7 @@ pub struct Worker {
     timers: Timers,
     unblocks: Vec<Unblock>,
     pubsub: PubSub,
+    trackers: Trackers,
     pause: Option<Pause>,
     outbox: Outbox,
     /// Where the arguments of the request at hand lie; kept to keep its memory.
@@ -165,6 +168,7 @@ impl Worker {
     /// A worker without clients and without a topology: requests wait until
     /// [`Worker::topology_changed`] brings one.
     pub fn new(settings: Settings, around: Surroundings, cells: Arc<WorkerCells>) -> Worker {
+        let trackers = Trackers::new(settings.tracking_max_bytes);
         Worker {
             clients: Clients::new(Arc::clone(&cells), &settings),
             settings,
@@ -192,6 +196,7 @@ impl Worker {
             timers: Timers::new(),
             unblocks: Vec::new(),
             pubsub: PubSub::default(),
+            trackers,
             pause: None,
             outbox: Outbox::default(),
             spans: Vec::new(),
@@ -246,6 +251,7 @@ impl Worker {
     pub fn has_work(&self) -> bool {
         !self.outbox.dirty_nodes.is_empty()
             || !self.outbox.actions.is_empty()
+            || self.trackers.has_news()
             || self.clients.has_work()
     }
 
@@ -256,6 +262,9 @@ impl Worker {
 
     /// Lets clients go on that had to wait for something that has happened in this turn.
     pub fn settle_turn(&mut self) {
+        if self.trackers.has_news() {
+            self.tell_doubts();
+        }
         while let Some(index) = self.clients.take_overfull() {
             self.close_slow(index);
         }
@@ -299,6 +308,7 @@ impl Worker {
         self.write_diary();
         self.end_overdue_doubts();
         self.close_idle_twins();
+        self.tend_watchers();
         self.show_nodes();
     }
 

@@ -7,7 +7,7 @@ use super::doubt::is_doubtful;
 use super::pool::{Gate, Pool};
 use super::{WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Expected, Fenced, Kind as Use, Phase, Replies, Stream, Ticket, Trial};
+use crate::node::{Expected, Fenced, Kind as Use, Mode, Phase, Replies, Stream, Ticket, Trial};
 use crate::resp::reply::{Kind, Progress};
 use crate::time::Moment;
 
@@ -24,11 +24,13 @@ impl Worker {
         let credentials = credentials.as_ref();
         connection.connected_since = now;
         let Some(node) = self.pools.get(usize::from(connection.pool)) else { return };
-        connection.greet(
-            credentials.map(|c| (c.user.as_bytes(), c.password.as_slice())),
-            node.mode,
-            node.left_behind.clone(),
-        );
+        let (mode, to_fence) = match connection.kind {
+            // Nothing is sent on it that could overtake what a lost connection has left.
+            Use::Watcher => (Mode::BASE.with_resp3(true), Vec::new()),
+            _ => (node.mode, node.left_behind.clone()),
+        };
+        let credentials = credentials.map(|c| (c.user.as_bytes(), c.password.as_slice()));
+        connection.greet(credentials, mode, to_fence);
         self.touch(index);
     }
 
@@ -134,6 +136,9 @@ impl Worker {
         if connection.kind == Use::Subscriber {
             return self.upstream_frame(index, kind, reply);
         }
+        if kind == Kind::Push && connection.kind == Use::Watcher {
+            return self.watcher_says(reply);
+        }
         if kind == Kind::Push {
             return self.cells.pushes_swallowed.add(1);
         }
@@ -167,6 +172,9 @@ impl Worker {
             Some(Expected::Asking | Expected::Own { .. } | Expected::Barrier { .. }) => {
                 connection.pop();
                 self.after_extra(index);
+            }
+            Some(Expected::Abandoned { .. }) if connection.kind == Use::Watcher => {
+                self.watcher_answered(index, kind, reply);
             }
             Some(Expected::Abandoned { .. }) => {
                 connection.pop();
@@ -223,6 +231,7 @@ impl Worker {
         match connection.kind {
             Use::Probe => return self.probe_failed(index, &connection, close),
             Use::Subscriber => return self.upstream_lost(index, &connection, close),
+            Use::Watcher => return self.watcher_lost(index, &connection, close),
             Use::Shared | Use::Dedicated => {}
         }
         self.note_lost(&connection, close);

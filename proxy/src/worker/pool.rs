@@ -63,6 +63,10 @@ pub(super) struct Pool {
     pub(super) unconfirmed: bool,
     /// The connection on which its worker is subscribed.
     pub(super) upstream: Option<u32>,
+    /// The connection that hears of every change of a key, once opened; of a base pool only.
+    pub(super) watcher: Option<u32>,
+    /// Since it does, the number of that watch; 0: it does not.
+    pub(super) watch: u32,
     /// The connection that finds out whether it answers at all.
     pub(super) probe: Option<u32>,
     /// Since when its shard has been away for longer than a whole deadline: who comes later waits
@@ -110,6 +114,8 @@ impl Pool {
             circuit_open: None,
             unconfirmed: false,
             upstream: None,
+            watcher: None,
+            watch: 0,
             probe: None,
             left_behind: Vec::new(),
             fence_logged: false,
@@ -185,6 +191,7 @@ impl Pool {
         self.extra.is_empty()
             && self.upstream.is_none()
             && self.probe.is_none()
+            && self.watcher.is_none()
             && self.lot.is_empty()
             && self.brief_queue.is_empty()
             && self.lent_queue.is_empty()

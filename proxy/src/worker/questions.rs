@@ -20,9 +20,18 @@ impl Worker {
     /// Puts a client's question to the driver, which has it answered by [`Worker::answer_own`] or
     /// [`Worker::answered`].
     pub(super) fn ask(&mut self, index: u32, row: &'static Row, question: Question) -> Step {
-        let Some(session) = self.clients.get_with_flow(index) else { return Step::Taken };
+        if let Some(number) = self.hold_place(index, row) {
+            self.outbox.push(Action::Ask { number, client: index, question });
+        }
+        Step::Taken
+    }
+
+    /// Keeps the place of a request among its client's replies, until [`Worker::settle_asked`];
+    /// nothing further of the client is taken before. Returns the number of its question.
+    pub(super) fn hold_place(&mut self, index: u32, row: &'static Row) -> Option<u64> {
+        let session = self.clients.get_with_flow(index)?;
         let muted = session.take_mute();
-        let Some(flow) = &mut session.flow else { return Step::Taken };
+        let flow = session.flow.as_mut()?;
         let client = ClientKey { index, generation: session.generation };
         let ticket = Ticket {
             sequence: if muted { flow.push_muted() } else { flow.push() },
@@ -33,20 +42,26 @@ impl Worker {
         let number = self.next_arrival;
         self.next_arrival += 1;
         self.asked.insert(number, ticket);
-        self.outbox.push(Action::Ask { number, client: index, question });
-        Step::Taken
+        Some(number)
     }
 
     /// The answer to the question of this number, as the reply that its client gets. One whose
     /// client has gone is dropped.
     pub fn answered(&mut self, number: u64, reply: &[u8], now: Moment) {
         self.now = now;
+        if !self.tracking_answered(number, reply) {
+            self.settle_asked(number, reply);
+        }
+    }
+
+    /// The reply to the request whose question has this number.
+    pub(super) fn settle_asked(&mut self, number: u64, reply: &[u8]) {
         let Some(ticket) = self.asked.remove(&number) else { return };
         if let Some(session) = self.clients.find(ticket.client) {
             session.special.set(Special::ASKING, false);
         }
         let outcome = if reply.first() == Some(&b'-') { Outcome::Refused } else { Outcome::Ok };
-        self.clients.settle(&ticket, reply, outcome, now);
+        self.clients.settle(&ticket, reply, outcome, self.now);
     }
 
     /// Answers a question that takes no more than the ends of its client's connection.
@@ -115,6 +130,18 @@ impl Worker {
             CommonQuestion::Unpause => {
                 self.unpause();
                 Part::Done
+            }
+            CommonQuestion::Find { id } => {
+                let mut part = Part::Done;
+                for index in self.clients.indices() {
+                    if let Some(session) = self.clients.get(index).filter(|s| s.id == *id) {
+                        part = Part::Place(ClientKey { index, generation: session.generation });
+                    }
+                }
+                part
+            }
+            CommonQuestion::Invalidate { id, client, invalid } => {
+                Part::Count(usize::from(self.deliver(*id, *client, invalid)))
             }
         }
     }

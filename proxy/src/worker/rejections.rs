@@ -153,6 +153,7 @@ impl Worker {
                         let behind = node.is_some_and(|n| self.topology.is_behind(&n.id, to.slot));
                         if by_map || !behind {
                             self.routes[to.slot.index()] = target;
+                            self.note_owner(target);
                             self.divert_in_flight(|slot| slot == to.slot);
                         }
                         self.outbox.wish(WishReason::Moved);

@@ -248,6 +248,9 @@ impl Worker {
         local: command::Local,
         args: &Args<'_>,
     ) -> Step {
+        if local == command::Local::ClientTracking {
+            return self.client_tracking(index, row, args);
+        }
         let mut reply = Vec::new();
         let Some(session) = self.clients.get(index) else { return Step::Taken };
         if session::changes_mode(local) && session.in_flight() > 0 {
@@ -284,6 +287,9 @@ impl Worker {
             Answer::Failed => Outcome::Refused,
             Answer::Unknown => return self.refuse(index, &Refusal::Unknown, args),
         };
+        if local == command::Local::Reset {
+            self.end_stateful(index);
+        }
         self.cells.request_done(row.id.index(), outcome, 0);
         if answer != Answer::Silent {
             self.answer(index, |out| out.extend_from_slice(&reply));

@@ -51,6 +51,8 @@ pub struct Settings {
     pub retry_unknown: RetryUnknown,
     /// Connections beside the shared one that this worker may have to one node.
     pub dedicated_max: usize,
+    /// Bytes of the keys that clients that cache have read.
+    pub tracking_max_bytes: usize,
     /// Commands that are passed on although policy refuses them.
     pub allowed: Allowed,
     /// Subscriptions that one client may have.
@@ -84,6 +86,7 @@ impl Default for Settings {
             handshake_timeout: Duration::from_secs(3),
             retry_unknown: RetryUnknown::default(),
             dedicated_max: 15,
+            tracking_max_bytes: 16 * 1024 * 1024,
             allowed: Allowed::default(),
             subscriptions_max: 100_000,
             audience: Arc::default(),

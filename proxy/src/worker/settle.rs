@@ -237,6 +237,17 @@ impl Clients {
         }
     }
 
+    /// A message was added to what a client gets; `grown`: to its output.
+    pub(super) fn note_output(&mut self, index: u32, grown: bool) {
+        let flow = self.table.get(index as usize).and_then(|session| session.flow.as_ref());
+        if flow.is_some_and(|flow| flow.reply_bytes() > self.output_max) {
+            self.overfull.push(index);
+        }
+        if grown {
+            self.mark_dirty(index);
+        }
+    }
+
     /// Something that this client may have waited for has happened.
     pub(super) fn unblock(&mut self, index: u32) {
         if let Some(session) = self.table.get_mut(index as usize)

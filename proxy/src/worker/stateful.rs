@@ -11,13 +11,32 @@ use crate::session::{Special, Stateful};
 impl Worker {
     /// What the state of this client makes of its request.
     pub(super) fn stateful_request(&mut self, index: u32, args: &Args<'_>) -> Step {
-        if self.stateful(index).is_some_and(|stateful| stateful.transaction.is_some()) {
-            return self.in_transaction(index, args);
+        let Some(session) = self.clients.get_with_flow(index) else { return Step::Taken };
+        let tracks = session.tracking().is_some();
+        let number = session.flow.as_ref().map(|flow| flow.next_number());
+        let stateful = session.stateful.as_ref();
+        let transaction = stateful.and_then(|stateful| stateful.transaction.as_ref());
+        let in_transaction = transaction.is_some();
+        let ends = args.name().eq_ignore_ascii_case(b"exec");
+        let queued = transaction.filter(|_| tracks && ends).map(|t| t.queued().to_vec());
+        let step = if in_transaction {
+            self.in_transaction(index, args)
+        } else if let Some(step) = self.subscriber_request(index, args) {
+            step
+        } else {
+            self.plain_request(index, args)
+        };
+        if tracks
+            && step == Step::Taken
+            && let Some(number) = number
+        {
+            match queued {
+                Some(queued) => self.tracked_block(index, &queued, number),
+                None if in_transaction => self.tracked_block(index, &[], number),
+                None => self.tracked(index, args, number),
+            }
         }
-        if let Some(step) = self.subscriber_request(index, args) {
-            return step;
-        }
-        self.plain_request(index, args)
+        step
     }
 
     /// What this client has of its own, if anything.
@@ -48,6 +67,7 @@ impl Worker {
             self.end_transaction(index);
             self.end_watch(index);
             self.end_subscriptions(key);
+            self.end_tracking(index);
             self.drop_state_if_over(index);
         }
     }

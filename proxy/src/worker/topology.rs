@@ -44,11 +44,13 @@ impl Worker {
         let by_map = self.routes_of(&old);
         let before = self.reroute_slots(&by_map);
         self.follow_writes(&before);
+        self.note_owners(&before);
         let gone = self.pools.iter().filter(|(_, pool)| !pool.listed).map(|(i, _)| i as u16);
         for index in gone.chain(moved_away).collect::<Vec<_>>() {
             self.leave_node(index);
         }
         self.place_subjects();
+        self.tend_watchers();
         self.remove_dead_pools();
         let now = self.routes.clone();
         self.call_back_moved(|base, slot| {
@@ -105,6 +107,7 @@ impl Worker {
     /// A node has left the cluster or is at another address: its connections only finish what
     /// was handed over, what was not is routed anew.
     fn leave_node(&mut self, index: u16) {
+        self.close_watcher(index);
         self.retire_shared(index);
         self.retire_extra(index);
         if self.pools.get(usize::from(index)).is_some_and(|node| node.listed) {

@@ -53,6 +53,8 @@ pub(super) struct Bench {
     pub(super) infos: BTreeMap<u16, String>,
     /// Dials are left open until [`Bench::open`].
     pub(super) slow_dials: bool,
+    /// Nodes do not answer who wants to hear of every change of a key.
+    pub(super) no_watching: bool,
     /// What the operator was told.
     pub(super) told: Arc<Mutex<Vec<(Moment, Event)>>>,
     /// How many dials there were, by port.
@@ -174,6 +176,7 @@ impl Bench {
             frozen: Vec::new(),
             infos: BTreeMap::new(),
             slow_dials: false,
+            no_watching: false,
             told,
             dials: BTreeMap::new(),
         }
@@ -430,10 +433,15 @@ impl Bench {
         let Some(wire) = self.wires.get_mut(&index) else { return };
         let port = wire.port;
         for words in take_requests(&mut wire.input) {
+            let mode = self.wires.get(&index).map(|wire| wire.mode.as_slice());
+            let watches = mode.is_some_and(|mode| mode.iter().any(|word| word.contains("BCAST")));
             let reply = match words.as_str() {
                 "CLIENT ID" => Some(format!(":{index}\r\n")),
                 "HELLO 3" => Some("%1\r\n$5\r\nproto\r\n:3\r\n".to_owned()),
                 select if select.starts_with("SELECT ") => Some("+OK\r\n".to_owned()),
+                "CLIENT TRACKING ON BCAST" if self.no_watching => None,
+                "CLIENT TRACKING ON BCAST" => Some("+OK\r\n".to_owned()),
+                "PING" if watches => Some("+PONG\r\n".to_owned()),
                 "CLUSTER MYID" => Some(format!("$40\r\n{}\r\n", node_id(port))),
                 kill if kill.starts_with("CLIENT KILL ID ") => {
                     self.killed.push(kill.to_owned());
@@ -445,7 +453,10 @@ impl Bench {
                 }
                 _ => None,
             };
-            if words.starts_with("HELLO ") || words.starts_with("SELECT ") {
+            if ["HELLO ", "SELECT ", "CLIENT TRACKING "]
+                .iter()
+                .any(|begin| words.starts_with(begin))
+            {
                 self.wires.get_mut(&index).unwrap().mode.push(words.clone());
             }
             match reply {

@@ -25,6 +25,8 @@ mod routing;
 mod scan;
 mod scripts;
 mod stories;
+mod tracking;
+mod tracking_unsure;
 mod transactions;
 mod transactions_lost;
 mod wait;

@@ -1,0 +1,107 @@
+//! Messages about requests that are under way.
+
+use super::{Entry, Flow};
+
+/// What follows one reply beyond this is told in general instead of one by one.
+const FOLLOW_BYTES_MAX: usize = 4096;
+
+impl Flow {
+    /// The number that the next request gets.
+    #[inline]
+    pub fn next_number(&self) -> u32 {
+        self.first.wrapping_add(self.ring.len() as u32)
+    }
+
+    /// Whether the reply of this request is not in the output yet, or not whole. Of a request of
+    /// long ago, or of another client that had this flow, it may say so wrongly.
+    pub fn is_open(&self, number: u32) -> bool {
+        (number.wrapping_sub(self.first) as usize) < self.ring.len()
+    }
+
+    /// Adds a message that waits for no reply, though it never goes out inside one. Returns
+    /// whether bytes were added to the output.
+    pub fn interrupt(&mut self, message: &[u8]) -> bool {
+        if matches!(self.ring.front(), Some(Entry::Large { .. })) {
+            self.put_behind(self.first, |aside| aside.extend_from_slice(message));
+            return false;
+        }
+        self.out.extend_from_slice(message);
+        true
+    }
+
+    /// Has a message go out right behind the reply of this request, which is open: once, and if
+    /// there are many, `all` in place of those that come.
+    pub fn follow(&mut self, number: u32, message: &[u8], all: &[u8]) {
+        self.put_behind(number, |aside| {
+            let is_there = memchr::memmem::find(aside, message).is_some();
+            if aside.ends_with(all) || is_there {
+            } else if aside.len() + message.len() > FOLLOW_BYTES_MAX {
+                aside.extend_from_slice(all);
+            } else {
+                aside.extend_from_slice(message);
+            }
+        });
+    }
+
+    fn put_behind(&mut self, number: u32, put: impl FnOnce(&mut Vec<u8>)) {
+        let place = |number: u32| number.wrapping_sub(self.first);
+        let at = self.asides.partition_point(|(other, _)| place(*other) < place(number));
+        if self.asides.get(at).is_none_or(|(other, _)| *other != number) {
+            self.asides.insert(at, (number, Vec::new()));
+        }
+        if let Some((_, aside)) = self.asides.get_mut(at) {
+            let before = aside.len();
+            put(aside);
+            self.aside_bytes += aside.len() - before;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_reply_goes_out_right_behind_it() {
+        let mut flow = Flow::default();
+        let (a, b, c) = (flow.push(), flow.push(), flow.push());
+        assert!(flow.is_open(a) && flow.is_open(c) && !flow.is_open(flow.next_number()));
+        flow.follow(c, b"!c", b"*");
+        flow.follow(b, b"!b", b"*");
+        flow.follow(b, b"!b", b"*");
+        flow.settle(b, b"b").unwrap();
+        flow.follow(b, b"!x", b"*");
+        assert!(flow.interrupt(b"-"), "it does not wait");
+        flow.settle(a, b"a").unwrap();
+        assert_eq!(flow.output(), b"-ab!b!x");
+        assert!(!flow.is_open(b) && flow.is_open(c));
+        flow.settle(c, b"c").unwrap();
+        assert_eq!(flow.output(), b"-ab!b!xc!c");
+        assert_eq!(flow.reply_bytes(), flow.output().len());
+    }
+
+    #[test]
+    fn many_that_follow_one_reply_become_one_that_says_all() {
+        let mut flow = Flow::default();
+        let a = flow.push();
+        for n in 0..1_000_000 {
+            flow.follow(a, format!("key {n:07};").as_bytes(), b"everything");
+        }
+        assert!(flow.reply_bytes() < FOLLOW_BYTES_MAX + 100);
+        flow.settle(a, b"a").unwrap();
+        assert!(flow.output().ends_with(b"everything"));
+    }
+
+    #[test]
+    fn nothing_goes_out_inside_a_large_reply() {
+        let mut flow = Flow::default();
+        let (a, b) = (flow.push(), flow.push());
+        flow.begin_large(a, 1).unwrap();
+        flow.pass(b"a1");
+        flow.settle(b, b"b").unwrap();
+        assert!(!flow.interrupt(b"!"));
+        flow.pass(b"a2");
+        flow.end_large();
+        assert_eq!(flow.output(), b"a1a2!b");
+    }
+}
