@@ -170,7 +170,7 @@ fn what_blocks_holds_up_nobody_else() {
 
 fn refused(key: &str) -> Vec<Vec<&str>> {
     let fixed = "\
-        MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|CLIENT TRACKING ON|\
+        MONITOR|SYNC|PSYNC ? -1|REPLCONF ack 1|\
         CLIENT NO-TOUCH on|CLIENT IMPORT-SOURCE on|ASKING|\
         SHUTDOWN NOSAVE|DEBUG SLEEP 1|DEBUG SEGFAULT|CONFIG REWRITE|FAILOVER|\
         REPLICAOF no one|CLUSTER RESET HARD|SCRIPT DEBUG YES|SAVE|quit\0x|quit\0|QUIT\0x y|monitor\0|multi\0";
