@@ -371,7 +371,7 @@ impl Connection {
 
     /// What the reply that is read now answers; `None` if nobody asked: nothing is queued, or
     /// the request was not handed over whole yet.
-    #[inline]
+    #[inline(always)]
     pub fn head(&self) -> Option<&Expected> {
         let head = self.queue.front()?;
         (self.answered + head.len() <= self.sent).then_some(head)
@@ -493,6 +493,7 @@ impl Expected {
 }
 
 mod block;
+mod in_place;
 mod taking;
 #[cfg(test)]
 mod tests;

@@ -46,9 +46,9 @@ pub struct Surprise;
 ///
 /// # Errors
 /// [`Surprise`] if a reply is of another kind than expected; `out` is as before then.
-pub fn merge(
+pub fn merge<'a>(
     merge: Merge,
-    replies: &[&[u8]],
+    mut replies: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     order: &[u16],
     out: &mut Vec<u8>,
 ) -> Result<(), Surprise> {
@@ -60,7 +60,7 @@ pub fn merge(
         Merge::Min => fold(replies, i64::min, out),
         Merge::Max => fold(replies, i64::max, out),
         Merge::Any | Merge::FirstSuccess => {
-            replies.first().map(|reply| out.extend_from_slice(reply)).ok_or(Surprise)
+            replies.next().map(|reply| out.extend_from_slice(reply)).ok_or(Surprise)
         }
     };
     if done.is_err() {
@@ -97,32 +97,49 @@ pub(super) fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Surprise> 
     Ok(value)
 }
 
-fn by_key(replies: &[&[u8]], order: &[u16], out: &mut Vec<u8>) -> Result<(), Surprise> {
+fn by_key<'a>(
+    replies: impl ExactSizeIterator<Item = &'a [u8]>,
+    order: &[u16],
+    out: &mut Vec<u8>,
+) -> Result<(), Surprise> {
     let mut rests = Vec::with_capacity(replies.len());
     let mut found = 0;
     for reply in replies {
-        let (count, rest) = elements(reply)?;
+        // Nearly all parts have one key.
+        let (count, rest) = match reply.strip_prefix(b"*1\r\n") {
+            Some(rest) => (1, rest),
+            None => elements(reply)?,
+        };
         found += count;
-        rests.push(rest);
+        rests.push((count, rest));
     }
     if found != order.len() {
         return Err(Surprise);
     }
     write::array_header(out, order.len());
     for &part in order {
-        let rest = rests.get_mut(usize::from(part)).ok_or(Surprise)?;
-        out.extend_from_slice(take_value(rest)?);
+        let (left, rest) = rests.get_mut(usize::from(part)).ok_or(Surprise)?;
+        // What is left is the last one: nobody needs to look for its end.
+        let value = match *left {
+            1 if !rest.is_empty() => std::mem::take(rest),
+            _ => take_value(rest)?,
+        };
+        *left = left.saturating_sub(1);
+        out.extend_from_slice(value);
     }
     Ok(())
 }
 
-fn join(replies: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Surprise> {
+fn join<'a>(
+    replies: impl Iterator<Item = &'a [u8]> + Clone,
+    out: &mut Vec<u8>,
+) -> Result<(), Surprise> {
     let mut total = 0;
-    for reply in replies {
+    for reply in replies.clone() {
         total += elements(reply)?.0;
     }
     // All of them are of one protocol.
-    let kind = replies.first().and_then(|reply| reply.first()).copied().unwrap_or(b'*');
+    let kind = replies.clone().next().and_then(|reply| reply.first()).copied().unwrap_or(b'*');
     let start = out.len();
     write::array_header(out, total);
     out[start] = kind;
@@ -133,12 +150,16 @@ fn join(replies: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Surprise> {
 }
 
 /// Numbers, or arrays of equally many numbers.
-fn fold(replies: &[&[u8]], with: fn(i64, i64) -> i64, out: &mut Vec<u8>) -> Result<(), Surprise> {
+fn fold<'a>(
+    replies: impl Iterator<Item = &'a [u8]>,
+    with: fn(i64, i64) -> i64,
+    out: &mut Vec<u8>,
+) -> Result<(), Surprise> {
     let mut totals: Vec<i64> = Vec::new();
     let mut is_array = false;
-    for (at, reply) in replies.iter().enumerate() {
+    for (at, reply) in replies.enumerate() {
         let (count, mut rest) = match reply.first() {
-            Some(b':') => (1, *reply),
+            Some(b':') => (1, reply),
             _ => elements(reply)?,
         };
         if at == 0 {
@@ -174,7 +195,7 @@ mod tests {
     fn merged(how: Merge, replies: &[&str], order: &[u16]) -> Result<String, Surprise> {
         let replies: Vec<&[u8]> = replies.iter().map(|reply| reply.as_bytes()).collect();
         let mut out = b"before".to_vec();
-        let done = merge(how, &replies, order, &mut out);
+        let done = merge(how, replies.iter().copied(), order, &mut out);
         let text = String::from_utf8(out).unwrap();
         let added = text.strip_prefix("before").unwrap().to_owned();
         assert!(done.is_ok() || added.is_empty(), "nothing is left of a failed merge");

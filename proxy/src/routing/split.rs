@@ -2,8 +2,6 @@
 //!
 //! Nothing of it is atomic any more, as in every proxy: another client may see a part of it done.
 
-use std::ops::Range;
-
 use crate::command::{self, Keys, Row};
 use crate::resp::{Args, write};
 use crate::slot::Slot;
@@ -13,6 +11,10 @@ use crate::slot::Slot;
 pub struct Split {
     /// The keys by slot, in a slot in the order given.
     keys: Vec<Placed>,
+    /// What is asked of each slot, in the order of the slots.
+    parts: Vec<SlotKeys>,
+    /// For each key in the order given: which part has it.
+    order: Vec<u16>,
     /// Where the first key stands.
     first: usize,
     /// Arguments for each key, itself included.
@@ -40,6 +42,23 @@ impl Placed {
     }
 }
 
+/// The keys of a request that are in one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotKeys {
+    /// The slot.
+    pub slot: Slot,
+    /// Where they lie in [`Split::keys`].
+    start: u32,
+    end: u32,
+}
+
+impl SlotKeys {
+    /// How many they are.
+    fn count(self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
 /// Why a request is not split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoSplit {
@@ -62,14 +81,9 @@ pub fn split(row: &Row, args: &Args<'_>) -> Result<Split, NoSplit> {
         }
         _ => return Err(NoSplit::Whole),
     };
-    let mut keys = Vec::with_capacity(args.len() / step.max(1));
-    let mut last = first;
-    command::key_positions(row, args, |index| {
-        if let Some(key) = args.get(index) {
-            keys.push(Placed::new(Slot::of_key(key), keys.len()));
-        }
-        last = index;
-    });
+    let mut last = None;
+    command::key_positions(row, args, |index| last = Some(index));
+    let Some(last) = last else { return Err(NoSplit::Whole) };
     let end = last + step;
     // A count that promises more than there is: no server calls that a wrong number of arguments.
     if counted && end > args.len() {
@@ -84,45 +98,85 @@ pub fn split(row: &Row, args: &Args<'_>) -> Result<Split, NoSplit> {
     if args.iter().skip(end).any(ties) {
         return Err(NoSplit::Whole);
     }
+    let mut keys = Vec::with_capacity(args.len() / step.max(1));
+    for (place, at) in (first..=last).step_by(step.max(1)).enumerate() {
+        if let Some(key) = args.get(at) {
+            keys.push(Placed::new(Slot::of_key(key), place));
+        }
+    }
     keys.sort_unstable();
-    Ok(Split { keys, first, step, counted })
+    let (mut parts, mut order) = (Vec::<SlotKeys>::with_capacity(keys.len()), vec![0; keys.len()]);
+    for (at, key) in keys.iter().enumerate() {
+        let (slot, start) = (key.slot(), at as u32);
+        match parts.last_mut() {
+            Some(last) if last.slot == slot => last.end = start + 1,
+            _ => parts.push(SlotKeys { slot, start, end: start + 1 }),
+        }
+        order[key.place() as usize] = (parts.len() - 1) as u16;
+    }
+    Ok(Split { keys, parts, order, first, step, counted })
 }
 
 impl Split {
-    /// How many keys there are.
-    pub fn keys(&self) -> usize {
-        self.keys.len()
+    /// The parts, in the order of their slots.
+    pub fn parts(&self) -> &[SlotKeys] {
+        &self.parts
     }
 
-    /// The slot of each part, and which of the keys are its own.
-    pub fn parts(&self) -> impl Iterator<Item = (Slot, Range<usize>)> {
-        let mut start = 0;
-        self.keys.chunk_by(|a, b| a.0 >> 32 == b.0 >> 32).map(move |keys| {
-            let range = start..start + keys.len();
-            start = range.end;
-            (keys[0].slot(), range)
-        })
+    /// For each key in the order given: which part has it.
+    pub fn take_order(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.order)
     }
 
-    /// The place among all keys of each key of a part.
-    pub fn places(&self, part: Range<usize>) -> impl Iterator<Item = u32> {
-        self.keys[part].iter().map(|key| key.place())
+    /// What writes the requests of the parts; `args` is the request that was split.
+    pub fn writer<'a>(&'a self, args: &'a Args<'a>) -> PartWriter<'a> {
+        let options = args.bulks(self.first + self.keys.len() * self.step..args.len());
+        PartWriter { split: self, args, beginning: Vec::new(), keys: 0, options }
     }
+}
 
-    /// Appends the request of one part.
-    pub fn write_part(&self, args: &Args<'_>, part: Range<usize>, out: &mut Vec<u8>) {
-        let options = self.first + self.keys.len() * self.step..args.len();
-        let words = self.first + part.len() * self.step + options.len();
-        write::array_header(out, words);
-        out.extend_from_slice(args.bulks(0..self.first - usize::from(self.counted)));
-        if self.counted {
-            write::bulk(out, part.len().to_string());
+/// Writes the requests of the parts.
+#[derive(Debug)]
+pub struct PartWriter<'a> {
+    split: &'a Split,
+    args: &'a Args<'a>,
+    /// What stands in front of the keys. It is the same for all parts that have as many of them,
+    /// and most have one.
+    beginning: Vec<u8>,
+    /// So many.
+    keys: usize,
+    /// What follows the keys.
+    options: &'a [u8],
+}
+
+impl PartWriter<'_> {
+    /// Appends the request of one part. It is not longer than the whole.
+    #[inline(always)]
+    pub fn write(&mut self, part: SlotKeys, out: &mut Vec<u8>) {
+        if part.count() != self.keys {
+            self.begin(part.count());
         }
-        for place in self.places(part) {
-            let at = self.first + place as usize * self.step;
-            out.extend_from_slice(args.bulks(at..at + self.step));
+        out.extend_from_slice(&self.beginning);
+        let Split { keys, first, step, .. } = self.split;
+        for key in &keys[part.start as usize..part.end as usize] {
+            let at = first + key.place() as usize * step;
+            out.extend_from_slice(self.args.bulks(at..at + step));
         }
-        out.extend_from_slice(args.bulks(options));
+        if !self.options.is_empty() {
+            out.extend_from_slice(self.options);
+        }
+    }
+
+    fn begin(&mut self, keys: usize) {
+        let Split { first, step, counted, .. } = *self.split;
+        let options = self.args.len() - (first + self.split.keys.len() * step);
+        self.keys = keys;
+        self.beginning.clear();
+        write::array_header(&mut self.beginning, first + keys * step + options);
+        self.beginning.extend_from_slice(self.args.bulks(0..first - usize::from(counted)));
+        if counted {
+            write::bulk(&mut self.beginning, keys.to_string());
+        }
     }
 }
 
@@ -145,18 +199,19 @@ mod tests {
         with_args(request, |args| {
             let row = command::resolve(args).unwrap();
             let split = split(row, args)?;
-            let part = |(slot, range): (Slot, Range<usize>)| {
+            let mut writer = split.writer(args);
+            let part = |&part: &SlotKeys| {
                 let mut out = Vec::new();
-                split.write_part(args, range, &mut out);
+                writer.write(part, &mut out);
                 let mut spans = Vec::new();
                 let scanned = Scanner::default().scan(&out, &Limits::default(), &mut spans);
                 assert_eq!(scanned, Frame::Request { len: out.len() }, "canonical");
                 let args = Args::new(&out, &spans);
-                assert_eq!(command::slot(row, &args), command::KeysInSlots::One(slot));
+                assert_eq!(command::slot(row, &args), command::KeysInSlots::One(part.slot));
                 let words: Vec<_> = args.iter().map(String::from_utf8_lossy).collect();
                 words.join(" ")
             };
-            Ok(split.parts().map(part).collect())
+            Ok(split.parts().iter().map(part).collect())
         })
     }
 

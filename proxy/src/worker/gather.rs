@@ -5,6 +5,7 @@
 mod conclusion;
 mod joined;
 mod keys;
+mod run;
 
 use super::pubsub::Question;
 use super::random_key::Sizes;
@@ -80,7 +81,7 @@ pub(super) struct Gather {
     /// The replies of the parts, in the order in which they came.
     replies: Vec<u8>,
     /// Parts without a reply, those left out that are large and have begun.
-    open: usize,
+    pub(super) open: usize,
     joined: Joined,
 }
 
@@ -91,9 +92,30 @@ pub(super) const TOO_LARGE: &[u8] =
 const GATHERED_AT_FIRST: usize = 16 * 1024;
 
 impl Clients {
-    /// A part of a request was settled.
+    /// So many bytes of parts of this request are under way. They count until the whole is
+    /// settled: to give them back part by part would cost each a look at its client.
+    fn charge(&mut self, gather: u32, bytes: usize) {
+        let Some(Gather { whole, .. }) = self.gathers.get_mut(gather as usize) else { return };
+        let before = whole.len;
+        whole.len = before.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let (client, added) = (whole.client, whole.len - before);
+        if let Some(session) = self.find(client) {
+            session.in_flight_bytes += added as usize;
+        }
+    }
+
+    /// A part of a request was settled. Nobody waits for that alone, unless it stood in the way of
+    /// others of its slot.
+    #[inline(never)]
     pub(super) fn settle_part(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome) {
-        self.after_settling(ticket);
+        self.take_part(ticket, reply, outcome);
+    }
+
+    #[inline(always)]
+    fn take_part(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome) {
+        if ticket.strict | ticket.diverted {
+            self.after_settling(ticket);
+        }
         let bytes_max = self.output_max;
         let Some(gather) = self.gathers.get_mut(ticket.sequence as usize) else {
             return self.cells.stale_replies_dropped.add(1);
@@ -129,41 +151,42 @@ impl Clients {
     }
 }
 
+/// The ticket of one part.
+#[inline(always)]
+fn part_of(whole: &Ticket, gather: u32, part: u16, slot: Option<Slot>, arrival: u64) -> Ticket {
+    Ticket {
+        sequence: gather,
+        part,
+        slot,
+        arrival,
+        strict: whole.strict,
+        replayable: whole.replayable,
+        reads_only: whole.reads_only,
+        forgeable: whole.forgeable,
+        way: whole.way,
+        ..Ticket::new(whole.client, whole.mode, whole.patience, whole.command, whole.received)
+    }
+}
+
 impl Worker {
     /// A request whose keys are in several slots: one part a slot.
     pub(super) fn split(&mut self, index: u32, row: &'static Row, args: &Args<'_>) -> Step {
         if self.clients.get(index).is_some_and(|session| !session.manners.split) {
             return self.refuse_cross_slot(index, row);
         }
-        let split = match routing::split(row, args) {
+        let mut split = match routing::split(row, args) {
             Ok(split) => split,
             Err(NoSplit::Whole) => return self.refuse_cross_slot(index, row),
             Err(NoSplit::Arity) => return self.refuse(index, &Refusal::WrongArity(row), args),
         };
         let Some(merge) = merge_of(row) else { return self.refuse_cross_slot(index, row) };
-        let mut order = vec![0; if merge == Merge::ByKey { split.keys() } else { 0 }];
-        let mut parts = Vec::with_capacity(split.keys());
-        for (slot, range) in split.parts() {
-            if merge == Merge::ByKey {
-                for place in split.places(range) {
-                    order[place as usize] = parts.len() as u16;
-                }
-            }
-            parts.push(Some(slot));
-        }
+        let slots: Vec<Option<Slot>> = split.parts().iter().map(|part| Some(part.slot)).collect();
         let class = command::class(row, args);
-        let how = How::Slots { order };
-        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &parts) else {
+        let how = How::Slots { order: split.take_order() };
+        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &slots) else {
             return Step::Later;
         };
-        let mut frame = std::mem::take(&mut self.part_frame);
-        for (part, (slot, range)) in split.parts().enumerate() {
-            frame.clear();
-            split.write_part(args, range, &mut frame);
-            self.send_part(gather, part as u16, Some(slot), NO_POOL, &frame);
-        }
-        frame.shrink_to(self.settings.large_request);
-        self.part_frame = frame;
+        self.send_split(gather, &split, args);
         Step::Taken
     }
 
@@ -338,28 +361,14 @@ impl Worker {
         pinned: u16,
         frame: &[u8],
     ) {
-        let Some(whole) = self.clients.gathers.get(gather as usize).map(|gather| &gather.whole)
-        else {
+        let Some(Gather { whole, .. }) = self.clients.gathers.get_mut(gather as usize) else {
             return; // the client was closed over an earlier part
         };
-        let ticket = Ticket {
-            sequence: gather,
-            part,
-            slot,
-            pinned,
-            len: frame.len() as u32,
-            arrival: self.next_arrival,
-            strict: whole.strict,
-            replayable: whole.replayable,
-            reads_only: whole.reads_only,
-            forgeable: whole.forgeable,
-            way: whole.way,
-            ..Ticket::new(whole.client, whole.mode, whole.patience, whole.command, whole.received)
-        };
+        let len = frame.len() as u32;
+        let ticket =
+            Ticket { pinned, len, ..part_of(whole, gather, part, slot, self.next_arrival) };
         self.next_arrival += 1;
-        if let Some(session) = self.clients.get(ticket.client.index) {
-            session.in_flight_bytes += frame.len();
-        }
+        self.clients.charge(gather, frame.len());
         self.send(ticket, frame);
     }
 
@@ -386,7 +395,8 @@ impl Worker {
         {
             flow.gathers = flow.gathers.saturating_sub(1);
         }
-        let mut reply = Vec::with_capacity(gather.replies.len());
+        let mut reply = std::mem::take(&mut self.part_frame);
+        reply.clear();
         let (outcome, surprise) = gather.conclude(&mut reply);
         if surprise {
             self.cells.merge_surprises.add(1);
@@ -394,6 +404,8 @@ impl Worker {
         }
         let whole = Ticket { strict: false, ..gather.whole };
         self.clients.settle(&whole, &reply, outcome, self.now);
+        reply.shrink_to(self.settings.large_request);
+        self.part_frame = reply;
     }
 
     /// What every shard was asked for must have been asked of the shards that there are now: a

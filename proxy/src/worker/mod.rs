@@ -155,7 +155,7 @@ pub struct Worker {
     spans: Vec<Span>,
     /// An inline request as an array; kept to keep its memory.
     inline: Vec<u8>,
-    /// A part of the request at hand; kept to keep its memory.
+    /// A part of the request at hand, or the one reply of all; kept to keep its memory.
     part_frame: Vec<u8>,
     /// The number of the next request: its place in the order of all.
     next_arrival: u64,

@@ -65,7 +65,9 @@ impl Worker {
                 self.heard_at_last(index);
             }
         }
-        self.read_replies(index, bytes);
+        // Once a read: in the loop over replies a look for parts would cost each GET too.
+        let of_parts = if bytes.first() == Some(&b'*') { self.take_parts(index, bytes) } else { 0 };
+        self.read_replies(index, &bytes[of_parts..]);
     }
 
     /// Something was read from a connection on which it was waited for longer than others are.

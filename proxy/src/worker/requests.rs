@@ -1,10 +1,12 @@
 //! From a client's bytes to requests, and from a request to the node that executes it.
 
+use slab::Slab;
+
 use super::pool::Pool;
 use super::{NO_POOL, Settings, Worker};
 use crate::command::{self, Class, Refusal, Row};
 use crate::metrics::Outcome;
-use crate::node::{ClientKey, Mode, Phase, Ticket, Way};
+use crate::node::{ClientKey, Connection, Mode, Phase, Ticket, Way};
 use crate::resp::request::{Frame, canonical_inline};
 use crate::resp::{Args, write};
 use crate::routing::{Plan, anyway, plan};
@@ -206,11 +208,7 @@ impl Worker {
         if !ticket.mode.is_base() {
             pool = self.in_mode(pool, ticket.mode).unwrap_or(NO_POOL);
         }
-        if let Some(pool) = self.pools.get_mut(usize::from(pool))
-            && pool.is_open()
-            && let Some(shared) = pool.shared
-            && let Some(connection) = self.connections.get_mut(shared as usize)
-            && matches!(connection.phase, Phase::Ready)
+        if let Some((shared, connection, pool)) = ready(&self.pools, &mut self.connections, pool)
             && connection.unsent_bytes() <= self.settings.park_max_bytes
             && frame.len() <= self.settings.large_request
             && !ticket.way.is_own()
@@ -346,6 +344,18 @@ pub(super) fn allowed(settings: &Settings, refusal: &Refusal, args: &Args<'_>) -
         Refusal::NotPassedOn(row, _) if settings.allowed.contains(row) => Some(anyway(row, args)),
         _ => None,
     }
+}
+
+/// The connection of this pool that takes requests at once, and the pool, if there is one.
+#[inline(always)]
+pub(super) fn ready<'a>(
+    pools: &'a Slab<Pool>,
+    connections: &'a mut Slab<Connection>,
+    pool: u16,
+) -> Option<(u32, &'a mut Connection, &'a Pool)> {
+    let pool = pools.get(usize::from(pool)).filter(|pool| pool.is_open())?;
+    let connection = connections.get_mut(pool.shared? as usize)?;
+    matches!(connection.phase, Phase::Ready).then_some((pool.shared?, connection, pool))
 }
 
 /// Major and minor of a version.

@@ -176,6 +176,7 @@ impl Clients {
             session.dirty = true;
             self.dirty.push(ticket.client.index);
         }
+        session.in_flight_bytes = session.in_flight_bytes.saturating_sub(ticket.len as usize);
         self.news.settled(session, ticket);
     }
 
@@ -184,6 +185,10 @@ impl Clients {
         if let Some(session) = self.table.get_mut(ticket.client.index as usize)
             && session.generation == ticket.client.generation
         {
+            if ticket.part == WHOLE {
+                let bytes = ticket.len as usize;
+                session.in_flight_bytes = session.in_flight_bytes.saturating_sub(bytes);
+            }
             self.news.settled(session, ticket);
         }
     }
@@ -339,7 +344,6 @@ impl News {
     /// The bookkeeping when a request is settled.
     #[inline(always)]
     fn settled(&mut self, session: &mut Session, ticket: &Ticket) {
-        session.in_flight_bytes = session.in_flight_bytes.saturating_sub(ticket.len as usize);
         if ticket.strict
             | ticket.diverted
             | session.blocked

@@ -25,11 +25,19 @@ pub(super) fn whole(chunk: &[u8]) -> Option<(usize, Kind)> {
     }
 }
 
-/// Where an array of a few strings and numbers ends: what the parts of a split request are
-/// answered with.
+/// Where an array of a few strings and numbers ends, if `chunk` starts with a whole one: what the
+/// parts of a split request are answered with. `None` says nothing but "look closely".
 #[inline]
-fn small_array(chunk: &[u8]) -> Option<usize> {
-    let (count, mut at) = short_line(chunk, 1)?;
+pub fn small_array(chunk: &[u8]) -> Option<usize> {
+    // Nearly always: one string.
+    if chunk.starts_with(b"*1\r\n$") {
+        let Some((length, start)) = short_line(chunk, 5) else {
+            return chunk.starts_with(b"*1\r\n$-1\r\n").then_some(9);
+        };
+        let end = start + length as usize;
+        return (chunk.get(end..end + 2)? == b"\r\n").then_some(end + 2);
+    }
+    let (b'*', (count, mut at)) = (*chunk.first()?, short_line(chunk, 1)?) else { return None };
     if count > SMALL_ARRAY {
         return None;
     }

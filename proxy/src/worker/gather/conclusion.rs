@@ -15,6 +15,7 @@ const NAMED_MAX: usize = 10;
 
 impl Gather {
     /// A part was settled.
+    #[inline(always)]
     pub(in crate::worker) fn take(
         &mut self,
         ticket: &Ticket,
@@ -80,35 +81,40 @@ impl Gather {
     /// The one reply, and how the request ended.
     pub(in crate::worker) fn conclude(&self, out: &mut Vec<u8>) -> (Outcome, bool) {
         let of = |part: &Part| part.outcome.unwrap_or(Outcome::Unknown);
-        let mut replies: Vec<&[u8]> = Vec::with_capacity(self.parts.len());
-        let applied = |part: &&Part| of(part) == Outcome::Ok;
-        replies.extend(self.parts.iter().filter(applied).map(|part| self.reply_of(part)));
         let failed = self.parts.iter().find(|part| of(part) != Outcome::Ok);
-        let enough = self.merge == Merge::FirstSuccess && !replies.is_empty();
-        match failed {
-            Some(failed) if !enough => {
-                let unknown = self.parts.iter().any(|part| of(part) == Outcome::Unknown);
-                if self.whole.reads_only || (replies.is_empty() && !unknown) {
-                    out.extend_from_slice(self.reply_of(failed));
-                    return (of(failed), false);
-                }
-                self.tell_parts(replies.len(), out);
-                (Outcome::Unknown, false)
-            }
-            _ => {
-                let order = match &self.how {
-                    How::Slots { order } => order.as_slice(),
-                    _ => &[],
-                };
-                if merge(self.merge, &replies, order, out).is_ok() {
-                    return (Outcome::Ok, false);
-                }
-                let name = self.row.name.replace('|', " ");
-                let text = format!("ERR the nodes' replies to '{name}' cannot be made into one");
-                write::error(out, text);
-                (Outcome::ServerError, true)
-            }
+        let Some(failed) = failed else {
+            return self.merge(self.parts.iter().map(|part| self.reply_of(part)), out);
+        };
+        let applied = |part: &&Part| of(part) == Outcome::Ok;
+        let replies: Vec<&[u8]> =
+            self.parts.iter().filter(applied).map(|part| self.reply_of(part)).collect();
+        if self.merge == Merge::FirstSuccess && !replies.is_empty() {
+            return self.merge(replies.into_iter(), out);
         }
+        let unknown = self.parts.iter().any(|part| of(part) == Outcome::Unknown);
+        if self.whole.reads_only || (replies.is_empty() && !unknown) {
+            out.extend_from_slice(self.reply_of(failed));
+            return (of(failed), false);
+        }
+        self.tell_parts(replies.len(), out);
+        (Outcome::Unknown, false)
+    }
+
+    fn merge<'a>(
+        &self,
+        replies: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        out: &mut Vec<u8>,
+    ) -> (Outcome, bool) {
+        let order = match &self.how {
+            How::Slots { order } => order.as_slice(),
+            _ => &[],
+        };
+        if merge(self.merge, replies, order, out).is_ok() {
+            return (Outcome::Ok, false);
+        }
+        let name = self.row.name.replace('|', " ");
+        write::error(out, format!("ERR the nodes' replies to '{name}' cannot be made into one"));
+        (Outcome::ServerError, true)
     }
 
     /// A write of which a part was applied and another not, or perhaps.

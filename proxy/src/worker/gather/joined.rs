@@ -117,6 +117,9 @@ impl Worker {
     /// the client's next large reply. Returns whether they do.
     pub(super) fn begin_join(&mut self, index: u32) -> bool {
         let Some(gather) = self.clients.gathers.get_mut(index as usize) else { return false };
+        if gather.merge != Merge::Join {
+            return false;
+        }
         let Some(first) = gather.first_large() else { return false };
         let (client, sequence) = (gather.whole.client, gather.whole.sequence);
         if gather.beginning().is_none() {

@@ -135,7 +135,8 @@ impl Worker {
         };
         self.next_arrival += 1;
         if let Some(session) = self.clients.find(ticket.client) {
-            session.in_flight_bytes += frame.len();
+            let asked = session.in_flight_bytes.saturating_sub(whole.len as usize);
+            session.in_flight_bytes = asked + frame.len();
             if let (true, Some(flow)) = (ticket.strict, &mut session.flow) {
                 flow.writes.extend(slot);
             }

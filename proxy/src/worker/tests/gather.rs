@@ -371,3 +371,74 @@ fn a_request_in_the_place_of_one_whose_client_has_gone_waits_for_its_own_parts()
     bench.answer(2, "*1\r\n$1\r\nb");
     assert_eq!(bench.got(other), "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
 }
+
+/// The parts for node 1 of an MGET of three keys of its own, as the keys that they ask for.
+fn keys_asked(bench: &Bench) -> Vec<String> {
+    let key = |request: String| request.strip_prefix("MGET ").unwrap().to_owned();
+    bench.at(1).into_iter().map(key).collect()
+}
+
+#[test]
+fn replies_to_parts_that_come_in_one_read_are_told_apart() {
+    let mut bench = Bench::new();
+    let clients = [bench.client(), bench.client(), bench.client(), bench.client()];
+    let keys = [0, 1, 2].map(|n| key_of(1, n));
+    bench.send(clients[0], &format!("MGET {}", keys.join(" ")));
+    let asked = keys_asked(&bench);
+    bench.send(clients[3], &format!("DEL {}", keys.join(" ")));
+    bench.send(clients[1], &format!("GET {}", key_of(1, 3)));
+    bench.send(clients[2], &format!("MGET {} {}", key_of(1, 4), key_of(2, 0)));
+    let wire = bench.wires_of(1)[0];
+    let mut replies = String::new();
+    for (n, key) in asked.iter().enumerate() {
+        let value = if n == 1 { "$-1".to_owned() } else { format!("${}\r\n{key}", key.len()) };
+        replies.push_str(&format!("*1\r\n{value}\r\n"));
+    }
+    replies.push_str(":2\r\n:2\r\n:2\r\n$1\r\ng\r\n*1\r\n$1\r\nm\r\n");
+    bench.say(wire, replies.as_bytes());
+    bench.answer(2, "*1\r\n$1\r\nn");
+    let values = keys.iter().map(|key| {
+        if *key == asked[1] { "$-1\r\n".to_owned() } else { format!("${}\r\n{key}\r\n", key.len()) }
+    });
+    assert_eq!(bench.got(clients[0]), format!("*3\r\n{}", values.collect::<String>()));
+    assert_eq!(bench.got(clients[3]), ":6\r\n", "three numbers are not an array of two");
+    assert_eq!(bench.got(clients[1]), "$1\r\ng\r\n");
+    assert_eq!(bench.got(clients[2]), "*2\r\n$1\r\nm\r\n$1\r\nn\r\n");
+}
+
+/// Each of them might be the last word of a primary that was replaced.
+#[test]
+fn replies_to_parts_that_a_suspect_node_sends_in_one_read_are_all_held() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let keys = [0, 1, 2].map(|n| key_of(1, n));
+    bench.freeze(1);
+    bench.send(client, &format!("MGET {}", keys.join(" ")));
+    bench.live(Duration::from_secs(3));
+    bench.thaw(1);
+    let wire = bench.wires_of(1)[0];
+    bench.say(wire, "*1\r\n$1\r\nx\r\n".repeat(3).as_bytes());
+    assert_eq!(bench.got(client), "");
+    let open: Vec<usize> =
+        bench.worker.clients.gathers.iter().map(|(_, gather)| gather.open).collect();
+    assert_eq!(open, [3], "none of them is taken before another node says who the primary is");
+    bench.look(2);
+    assert_eq!(bench.got(client), format!("*3\r\n{}", "$1\r\nx\r\n".repeat(3)));
+}
+
+#[test]
+fn the_bytes_of_all_parts_are_under_way_until_the_whole_is_answered() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let [a, b, c] = keys();
+    bench.send(client, &format!("MGET {a} {b} {c}"));
+    let under_way = |bench: &mut Bench| bench.worker.clients.get(client).unwrap().in_flight_bytes;
+    let all: usize =
+        [&a, &b, &c].map(|key| super::bench::encode(&format!("MGET {key}")).len()).iter().sum();
+    assert_eq!(under_way(&mut bench), all);
+    bench.answer(1, "*1\r\n$-1");
+    bench.answer(2, "*1\r\n$-1");
+    assert_eq!(under_way(&mut bench), all);
+    bench.answer(3, "*1\r\n$-1");
+    assert_eq!(under_way(&mut bench), 0);
+}
