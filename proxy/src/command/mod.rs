@@ -3,7 +3,7 @@
 //! [`resolve`] finds the row of a request, or the refusal that a server would give. Everything
 //! else is read from the row: where its keys are ([`key_positions`], [`slot`]), whether a lost
 //! reply may be asked for again ([`class`], [`repeatable`]), whether it holds up its connection ([`blocks`]),
-//! and what the proxy does with it ([`handling`]).
+//! and what the proxy does with it ([`Handling`]).
 //!
 //! # The table
 //!
