@@ -42,7 +42,7 @@ impl Worker {
         }
         let old = std::mem::replace(&mut self.topology, topology);
         let by_map = self.routes_of(&old);
-        let before = self.reroute_slots(&by_map);
+        let before = self.reroute_slots(&by_map, &old);
         self.follow_writes(&before);
         self.note_owners(&before);
         let gone = self.pools.iter().filter(|(_, pool)| !pool.listed).map(|(i, _)| i as u16);
@@ -76,13 +76,19 @@ impl Worker {
         nodes
     }
 
-    /// Routes as the map has them. Returns those before; `by_map` is what the map before said,
+    /// Routes as the map has them. Returns those before; `by_map` is what the map before (`old`) said,
     /// without what redirects have taught since.
-    fn reroute_slots(&mut self, by_map: &[u16; Slot::COUNT]) -> Box<[u16; Slot::COUNT]> {
+    fn reroute_slots(
+        &mut self,
+        by_map: &[u16; Slot::COUNT],
+        old: &Topology,
+    ) -> Box<[u16; Slot::COUNT]> {
         let now = self.routes_of(&self.topology);
         let before = std::mem::replace(&mut self.routes, now.clone());
         self.divert_in_flight(|slot| before[slot.index()] != now[slot.index()]);
-        let news = |slot: Slot| by_map[slot.index()] != now[slot.index()];
+        // A slot that has come back to its owner, too, is news of another epoch.
+        let epoch = |slot| self.topology.epoch_of(slot) > old.epoch_of(slot);
+        let news = |slot: Slot| by_map[slot.index()] != now[slot.index()] || epoch(slot);
         let outdated = std::mem::take(&mut self.outdated);
         let under_way = self.connections.iter_mut().flat_map(|(_, c)| c.tickets_mut());
         self.outdated = under_way

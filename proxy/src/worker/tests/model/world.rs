@@ -11,7 +11,7 @@ use super::cluster::Cluster;
 use super::faults::{Ghost, Look, Trouble};
 use super::history::{Reply, op_of};
 use super::wide::{is_wide, mode_after};
-use crate::node::{Phase, Replies, Stream};
+use crate::node::{Phase, Replies};
 use crate::session::Manners;
 use crate::time::Moment;
 use crate::worker::tests::bench::{Bench, take_requests};
@@ -351,10 +351,7 @@ impl World {
         if self.wires.get(&index).is_none_or(|wire| !wire.open) {
             return;
         }
-        let connection = &self.bench.worker.connections[index as usize];
-        if connection.stream == Stream::Flowing && connection.head_client().is_some() {
-            self.broken_replies += 1;
-        }
+        let flowing = self.flowing();
         let (now, unsent) = (self.cluster.tick(), self.unsent(index));
         for op in unsent {
             self.cluster.ops[op].set_back(now, self.bench.now);
@@ -363,6 +360,8 @@ impl World {
         self.haunt(index);
         self.bench.worker.node_lost(index, self.bench.now);
         self.act();
+        // Its own, and if it was a probe, what a silent node was in the middle of.
+        self.broken_replies += flowing.saturating_sub(self.flowing());
     }
 
     // ---- the driver ----
