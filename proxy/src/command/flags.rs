@@ -82,6 +82,17 @@ impl Flags {
     pub const fn contains(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
     }
+
+    /// Whether any of `flags` is set.
+    #[inline]
+    pub const fn has_any(self, flags: &[Flags]) -> bool {
+        let (mut all, mut at) = (0, 0);
+        while at < flags.len() {
+            all |= flags[at].0;
+            at += 1;
+        }
+        self.0 & all != 0
+    }
 }
 
 impl fmt::Debug for Flags {

@@ -61,11 +61,18 @@ impl Row {
         count == wanted || (self.arity < 0 && count > wanted)
     }
 
+    /// Whether it has keys, and neither blocks nor runs code: nearly all that is ever asked.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        !self.flags.has_any(&[Flags::BLOCKING, Flags::RUNS_CODE, Flags::MODULE])
+            && !matches!(self.keys, Keys::None)
+    }
+
     /// Whether an error of its reply may have been made up by a caller's or a module's code, so
     /// that its text alone proves nothing (contract §2, the trap).
     #[inline]
     pub fn may_forge_errors(&self) -> bool {
-        self.flags.contains(Flags::RUNS_CODE) || self.flags.contains(Flags::MODULE)
+        self.flags.has_any(&[Flags::RUNS_CODE, Flags::MODULE])
     }
 }
 

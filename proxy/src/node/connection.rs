@@ -285,12 +285,20 @@ impl Connection {
 
     /// Queues a request behind all others. `frame` is one canonical array of `ticket.len` bytes,
     /// or all those of a transaction.
+    pub fn push(&mut self, ticket: Ticket, frame: &[u8]) {
+        if ticket.is_block() {
+            self.expect_block(frame);
+        }
+        self.push_plain(ticket, frame);
+    }
+
+    /// As [`Connection::push`], for what is no transaction.
     #[inline]
-    pub fn push(&mut self, mut ticket: Ticket, frame: &[u8]) {
-        debug_assert_eq!(ticket.len as usize, frame.len());
+    pub fn push_plain(&mut self, mut ticket: Ticket, frame: &[u8]) {
+        debug_assert!(ticket.len as usize == frame.len());
         ticket.process = self.process;
         self.buffer.extend_from_slice(frame);
-        self.expect(ticket, frame);
+        self.queue.push_back(Expected::Request(ticket));
     }
 
     /// Queues `ASKING` and a request, adjacent: the flag holds for the next command only.
@@ -312,7 +320,10 @@ impl Connection {
         ticket.process = self.process;
         // Lines that its errors break lie deep in the reply: they cannot be told from others.
         self.retiring |= ticket.way == Way::Apart && ticket.is_block();
-        self.expect(ticket, &frame);
+        if ticket.is_block() {
+            self.expect_block(&frame);
+        }
+        self.queue.push_back(Expected::Request(ticket));
         self.buffer = frame;
         if asking {
             self.buffer.splice(0..0, ASKING.iter().copied());
@@ -401,7 +412,10 @@ impl Connection {
     /// As [`Connection::pop`], for a request of `len` bytes that was settled where it lies.
     #[inline]
     pub fn drop_head(&mut self, len: u32) {
-        self.queue.pop_front();
+        // Told so that nobody looks for what else there might be to drop.
+        if let Some(Expected::Request(ticket)) = self.queue.pop_front() {
+            let _: Ticket = ticket;
+        }
         self.answer(len as usize);
     }
 

@@ -176,16 +176,23 @@ impl Flow {
     }
 
     /// The reply of the front is out: what was to follow it does.
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) {
         self.ring.pop_front();
+        if !self.asides.is_empty() {
+            self.follow_front();
+        }
+        self.first = self.first.wrapping_add(1);
+    }
+
+    #[cold]
+    fn follow_front(&mut self) {
         if self.asides.front().is_some_and(|(number, _)| *number == self.first)
             && let Some((_, aside)) = self.asides.pop_front()
         {
             self.aside_bytes -= aside.len();
             self.out.extend_from_slice(&aside);
         }
-        self.first = self.first.wrapping_add(1);
     }
 
     fn compact(&mut self) {
@@ -292,7 +299,9 @@ impl Flow {
         self.first = self.first.wrapping_add(self.ring.len() as u32);
         self.ring.clear();
         self.held_live = 0;
-        self.asides = VecDeque::new();
+        if self.asides.capacity() > 0 {
+            self.asides = VecDeque::new();
+        }
         self.aside_bytes = 0;
         self.written = 0;
         self.writes = Vec::new();

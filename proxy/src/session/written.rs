@@ -29,6 +29,12 @@ impl Written {
         self.0 & Self::bit(pool) != 0
     }
 
+    /// All of it was to the shards of these pools.
+    pub fn is_within(self, pools: &[u16]) -> bool {
+        let all = pools.iter().fold(LOST | TOLD, |all, &pool| all | Self::bit(pool));
+        self.0 & !all == 0
+    }
+
     /// To any of them.
     pub fn any(self) -> bool {
         self.0 & !(LOST | TOLD) != 0
@@ -77,6 +83,7 @@ mod tests {
         written.note(9);
         written.settle(waited_for);
         assert!(written.has(9) && !written.has(3));
+        assert!(written.is_within(&[3, 9]) && !written.is_within(&[3]));
         assert!(!written.take_loss());
     }
 }

@@ -70,7 +70,8 @@ impl Worker {
             }
             return self.park_at_node(pool, ticket, frame);
         }
-        if !ticket.reads_only && ticket.way != Way::Barrier {
+        let waits = ticket.way == Way::Barrier || (ticket.way.blocks() && ticket.slot.is_none());
+        if !ticket.reads_only && !waits {
             let base = node.base;
             self.clients.note_write(ticket.client.index, base);
         }

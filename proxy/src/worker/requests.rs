@@ -216,7 +216,7 @@ impl Worker {
             if !ticket.reads_only {
                 self.clients.note_write(ticket.client.index, pool.base);
             }
-            connection.push(ticket, frame);
+            connection.push_plain(ticket, frame);
             pool.cells.requests_total.add(1);
             if !connection.dirty {
                 connection.dirty = true;
@@ -370,6 +370,11 @@ fn release(version: &str) -> command::Version {
 /// all servers does so, scripts of those for which [`Settings::scripts_apart`] is set.
 #[inline(always)]
 pub(super) fn way(row: &Row, args: &Args<'_>, settings: &Settings) -> Way {
+    if row.is_plain() { Way::Shared } else { way_of_few(row, args, settings) }
+}
+
+#[inline(never)]
+fn way_of_few(row: &Row, args: &Args<'_>, settings: &Settings) -> Way {
     if command::blocks(row, args) {
         return Way::Blocking;
     }

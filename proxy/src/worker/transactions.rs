@@ -222,7 +222,7 @@ impl Worker {
         } else {
             // What came in one read is answered in one write: QUEUED tells nothing by itself.
             session.dirty &= !alone;
-            self.send(ticket, &frame);
+            self.dispatch(ticket, frame);
         }
         Step::Taken
     }

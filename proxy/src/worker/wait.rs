@@ -53,6 +53,12 @@ impl Worker {
         let written = session.written;
         let shards: Vec<u16> =
             self.shards().iter().map(|&(_, pool)| pool).filter(|&pool| written.has(pool)).collect();
+        if !written.is_within(&shards) {
+            // A redirect says that its primary was replaced; the map will.
+            self.cells.request_done(row.id.index(), Outcome::Ok, 0);
+            self.answer(index, |out| out.extend_from_slice(nobody(row)));
+            return Some(Step::Taken);
+        }
         if shards.is_empty() {
             return None;
         }

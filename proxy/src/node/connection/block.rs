@@ -2,7 +2,6 @@
 //! so that only the reply to EXEC counts, and of what comes before it the first error.
 
 use super::{Connection, Expected};
-use crate::node::Ticket;
 use crate::routing::{Outcome, outcome_of_exec};
 
 /// The code and the words with which a server says why it refused EXEC.
@@ -23,13 +22,9 @@ pub struct Block {
 }
 
 impl Connection {
-    /// What a request is answered with is expected behind all else.
-    #[inline]
-    pub(super) fn expect(&mut self, ticket: Ticket, frame: &[u8]) {
-        if ticket.is_block() {
-            self.queue.push_back(Expected::Block(Block::of(frame)));
-        }
-        self.queue.push_back(Expected::Request(ticket));
+    /// The replies of a transaction that come before the one to its EXEC.
+    pub(super) fn expect_block(&mut self, frame: &[u8]) {
+        self.queue.push_back(Expected::Block(Block::of(frame)));
     }
 
     /// The transaction of which a reply is read now.

@@ -14,7 +14,7 @@ fn keys() -> [String; 3] {
 }
 
 /// Three shards; the first has a replica on this port.
-fn with_replica(revision: u64, port: u16) -> Arc<Topology> {
+pub(super) fn with_replica(revision: u64, port: u16) -> Arc<Topology> {
     let mut draft = Draft { revision, ..Draft::default() };
     for (number, (first, last)) in (1..).zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
         let endpoint = Endpoint::new("10.0.0.1", number);

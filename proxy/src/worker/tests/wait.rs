@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::bench::{Bench, key_of, settings, topology};
+use super::gather::with_replica;
+use crate::slot::Slot;
 use crate::worker::Settings;
 
 fn bench() -> Bench {
@@ -121,6 +123,28 @@ fn a_primary_that_was_replaced_counts_none_until_something_new_is_written() {
     pass(&mut bench, 2);
     bench.answer(2, ":1");
     assert_eq!(bench.got(client), ":1\r\n");
+}
+
+/// The others were asked in its place, and what was written there counted as arrived.
+#[test]
+fn a_primary_that_a_redirect_says_was_replaced_counts_none() {
+    let mut bench = bench();
+    bench.topology(with_replica(2, 4));
+    let (client, other) = (bench.client(), bench.client());
+    set(&mut bench, client, 1);
+    set(&mut bench, client, 2);
+    let key = key_of(1, 0);
+    let slot = Slot::of_key(key.as_bytes()).number();
+    bench.send(other, &format!("GET {key}"));
+    bench.answer(1, &format!("-MOVED {slot} 10.0.0.1:4"));
+    for _ in 0..2 {
+        bench.send(client, "WAIT 1 100");
+        assert_eq!(bench.got(client), ":0\r\n");
+    }
+    bench
+        .topology(topology(3, &[(4, &[(0, 5460)]), (2, &[(5461, 10922)]), (3, &[(10923, 16383)])]));
+    bench.send(client, "WAIT 1 100");
+    assert_eq!(bench.got(client), ":0\r\n", "the map says so too");
 }
 
 #[test]
