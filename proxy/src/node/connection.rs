@@ -9,6 +9,7 @@ use crate::resp::reply::Scanner;
 use crate::resp::write;
 use crate::time::Moment;
 pub use block::Block;
+pub use expected::Expected;
 
 /// A buffer that grew beyond this is given back once it is empty (`clear()` never does).
 const KEEP_CAPACITY: usize = 64 * 1024;
@@ -48,40 +49,6 @@ pub enum Kind {
     Probe,
     /// Nobody: it hears of every change of a key.
     Watcher,
-}
-
-/// What one reply is expected for.
-#[derive(Debug)]
-pub enum Expected {
-    /// A client's request.
-    Request(Ticket),
-    /// The `ASKING` that went before one.
-    Asking,
-    /// All of a transaction but the reply to its EXEC: right before its request, whose bytes are
-    /// those of the whole.
-    Block(Block),
-    /// A request that was settled without it, or one of ours: its reply is dropped if it comes.
-    Abandoned {
-        /// Length of the request's bytes.
-        len: u32,
-    },
-    /// A request of ours in front of another, which must not be executed if this one is refused.
-    Barrier {
-        /// Length of the request's bytes.
-        len: u32,
-    },
-    /// A request of ours of which nothing is wanted but that it is answered.
-    Own {
-        /// Length of the request's bytes.
-        len: u32,
-    },
-    /// A question of ours about a request that was answered.
-    Question {
-        /// That request's `arrival`.
-        about: u64,
-        /// Length of the question's bytes.
-        len: u32,
-    },
 }
 
 /// How the reply that is being read now travels on.
@@ -488,25 +455,8 @@ impl Connection {
     }
 }
 
-impl Expected {
-    #[inline]
-    fn len(&self) -> usize {
-        if let Expected::Request(ticket) = self {
-            return ticket.len as usize; // nearly always, and found sooner than in the list
-        }
-        match self {
-            Expected::Request(ticket) => ticket.len as usize,
-            Expected::Asking => ASKING.len(),
-            Expected::Block(_) => 0,
-            Expected::Abandoned { len }
-            | Expected::Own { len }
-            | Expected::Barrier { len }
-            | Expected::Question { len, .. } => *len as usize,
-        }
-    }
-}
-
 mod block;
+mod expected;
 mod in_place;
 mod taking;
 #[cfg(test)]
