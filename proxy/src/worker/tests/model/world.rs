@@ -202,7 +202,11 @@ impl World {
             if let Some(op) = op {
                 let op = &mut self.cluster.ops[op];
                 assert_eq!(wire.mode, op.mode, "in another mode: {op:?}");
-                assert!(!wire.asks || op.told_to_ask, "ASKING before {op:?}");
+                assert!(
+                    !wire.asks || op.told_to_ask,
+                    "wire {index} to {}: ASKING before {op:?}, behind {said:?}",
+                    wire.port
+                );
                 let queued = op.queued.take().filter(|(at, _)| *at == index);
                 op.sent = queued.map_or(now, |(_, since)| since);
                 (op.handed, op.at_large) = (true, op.at_large + 1);
