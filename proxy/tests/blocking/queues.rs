@@ -41,6 +41,7 @@ fn push(mut client: redis::Connection, key: String, n: usize, books: Arc<Books>)
             Err(error) => bail!("a push: {error}"),
         }
         books.pushed.fetch_add(1, Ordering::Relaxed);
+        // The pace of its load.
         thread::sleep(Duration::from_millis(1));
     }
     Ok((acked, unknown))

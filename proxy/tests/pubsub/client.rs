@@ -99,6 +99,7 @@ impl Publisher {
                 let unknown = reply.starts_with("-UNKNOWNRESULT");
                 ensure!(reply.starts_with(':') || unknown, "{channel} {number}: {reply}");
                 answered.store(number, Ordering::Relaxed);
+                // The pace of its load.
                 std::thread::sleep(Duration::from_millis(1));
             }
             Ok(number)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use redis::cmd;
-use testbed::{Cluster, FailoverKind, Proxy};
+use testbed::{Cluster, FailoverKind, Proxy, wait_until};
 
 use super::model::{Line, Reader, Style, string};
 
@@ -41,6 +41,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Waits until so many more writes were begun.
+    fn go_on(&self, writes: u64) -> Result<()> {
+        let until = self.numbers.load(Ordering::Relaxed) + writes;
+        wait_until("more to be written", Duration::from_secs(30), || {
+            self.numbers.load(Ordering::Relaxed) >= until
+        })
+    }
+
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
@@ -54,6 +62,7 @@ impl Run<'_> {
                 let mut acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
                 acked.entry(key).or_default().push((number, Instant::now()));
             }
+            // The pace of its load.
             thread::sleep(Duration::from_micros(fastrand::u64(..3000)));
         }
         Ok(())
@@ -102,7 +111,7 @@ const WRITERS: usize = 3;
 
 /// Readers of all styles and some writers, while `fault` happens; then quiet: no cache may have
 /// anything else than what is in the cluster.
-fn run(proxy: &Proxy, strict: bool, fault: impl FnOnce() -> Result<()>) -> Result<()> {
+fn run(proxy: &Proxy, strict: bool, fault: impl FnOnce(&Run<'_>) -> Result<()>) -> Result<()> {
     let run = Run {
         proxy,
         acked: Mutex::default(),
@@ -126,9 +135,7 @@ fn run(proxy: &Proxy, strict: bool, fault: impl FnOnce() -> Result<()>) -> Resul
                 scope.spawn(move || run.write())
             })
             .collect();
-        thread::sleep(Duration::from_millis(500));
-        let result = fault();
-        thread::sleep(Duration::from_millis(500));
+        let result = run.go_on(500).and_then(|()| fault(&run)).and_then(|()| run.go_on(500));
         run.over.store(true, Ordering::Relaxed);
         for writer in writers {
             writer.join().expect("a writer panicked")?;
@@ -173,21 +180,21 @@ fn no_cached_value_stays_stale_whatever_happens_to_the_nodes() -> Result<()> {
     let cluster = Cluster::builder().full_coverage(false).start()?;
     let proxy = super::proxy(&cluster)?;
     let ok = || cluster.wait_ok(Duration::from_secs(30));
-    run(&proxy, true, || Ok(())).context("calm")?;
-    run(&proxy, true, || {
+    run(&proxy, true, |_| Ok(())).context("calm")?;
+    run(&proxy, true, |run| {
         for _ in 0..5 {
             for node in cluster.live_nodes() {
                 node.query::<()>(cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal"))?;
             }
-            thread::sleep(Duration::from_millis(300));
+            run.go_on(300)?;
         }
         Ok(())
     })
     .context("connections are killed")?;
-    run(&proxy, true, || cluster.failover(&cluster.shard(0).replica()?, FailoverKind::Normal))
+    run(&proxy, true, |_| cluster.failover(&cluster.shard(0).replica()?, FailoverKind::Normal))
         .context("CLUSTER FAILOVER")?;
     ok()?;
-    run(&proxy, true, || {
+    run(&proxy, true, |_| {
         let (from, to) = (cluster.shard(1).primary()?, cluster.shard(2).primary()?);
         let slots = cluster.shard(1).slots()?;
         let ours = (0..KEYS).map(|n| slotway::slot::Slot::of_key(key(n).as_bytes()).number());
@@ -197,12 +204,12 @@ fn no_cached_value_stays_stale_whatever_happens_to_the_nodes() -> Result<()> {
     .context("slots move")?;
     ok()?;
     let killed = cluster.shard(0).primary()?;
-    run(&proxy, false, || {
+    run(&proxy, false, |_| {
         cluster.kill(&killed)?;
         ok()
     })
     .context("kill -9")?;
-    run(&proxy, false, || cluster.restart(&killed)).context("it comes back")?;
-    run(&proxy, false, || cluster.failover(&cluster.shard(2).replica()?, FailoverKind::Takeover))
+    run(&proxy, false, |_| cluster.restart(&killed)).context("it comes back")?;
+    run(&proxy, false, |_| cluster.failover(&cluster.shard(2).replica()?, FailoverKind::Takeover))
         .context("TAKEOVER")
 }
