@@ -65,7 +65,7 @@ def what_expires_is_gone(cached, plain):
 
 
 def reads(r):
-    """GETs that slotway has answered, as its metrics would say; each hit spares one."""
+    """Commands that slotway, which serves nobody else, has answered; each hit spares one."""
     return r.info("stats")["total_commands_processed"]
 
 

@@ -12,42 +12,46 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use programs::{node, or_skip, program, python, run, scripts};
 use redis::{Value, cmd};
-use testbed::{Cluster, Proxy, ServerVersion};
+use testbed::{Cluster, Proxy, ServerVersion, Shared};
 
-/// A cluster of 3 primaries, and slotway before it, for all tests that run at the same time: each
-/// uses keys of its own.
+/// A cluster of 3 primaries, and slotway before it.
 struct Stage {
     proxy: Proxy,
     cluster: Cluster,
 }
 
-fn stage() -> Result<Arc<Stage>> {
-    static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
-    let mut shared = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(stage) = shared.upgrade() {
-        return Ok(stage);
+impl Stage {
+    fn start() -> Result<Self> {
+        let cluster = Cluster::builder().replicas(0).start()?;
+        let proxy =
+            Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+        Ok(Self { proxy, cluster })
     }
-    let cluster = Cluster::builder().replicas(0).start()?;
-    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
-    let stage = Arc::new(Stage { proxy, cluster });
-    *shared = Arc::downgrade(&stage);
-    Ok(stage)
+
+    /// Runs a script; it has to say at least `claims` times that something is as it should be.
+    fn hold(&self, mut interpreter: Command, script: &Path, claims: usize) -> Result<()> {
+        interpreter.arg(script).arg(self.proxy.port().to_string());
+        let output = run(&script.display().to_string(), &interpreter)?;
+        let held = output.lines().filter(|line| line.starts_with("ok: ")).count();
+        ensure!(held >= claims, "{held} claims instead of {claims}:\n{output}");
+        Ok(())
+    }
 }
 
-/// Runs a script; it has to say at least `claims` times that something is as it should be.
-fn hold(mut interpreter: Command, script: &Path, claims: usize) -> Result<()> {
-    let stage = stage()?;
-    interpreter.arg(script).arg(stage.proxy.port().to_string());
-    let output = run(&script.display().to_string(), &interpreter)?;
-    let held = output.lines().filter(|line| line.starts_with("ok: ")).count();
-    ensure!(held >= claims, "{held} claims instead of {claims}:\n{output}");
-    Ok(())
+/// One for all tests that run at the same time: each uses keys of its own.
+fn stage() -> Result<Arc<Stage>> {
+    static STAGE: Shared<Stage> = Shared::new();
+    STAGE.get(Stage::start)
+}
+
+fn hold(interpreter: Command, script: &Path, claims: usize) -> Result<()> {
+    stage()?.hold(interpreter, script, claims)
 }
 
 /// One after the other: both use the same keys.
@@ -88,11 +92,12 @@ fn a_job_queue_works_through_failovers() -> Result<()> {
     failovers.ok().context("the failovers panicked")?
 }
 
+/// It counts the commands that slotway has served: on a stage of its own.
 #[test]
 fn redis_py_keeps_what_it_reads_and_is_told_what_changes() -> Result<()> {
     for version in ["redis-7", "redis-8"] {
         if let Some(python) = or_skip(&format!("{version} of Python"), python(version))? {
-            hold(python, &scripts().join("python/redis_py_caching.py"), 5)?;
+            Stage::start()?.hold(python, &scripts().join("python/redis_py_caching.py"), 5)?;
         }
     }
     Ok(())

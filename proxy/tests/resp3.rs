@@ -1,11 +1,11 @@
 //! RESP3, and clients of both protocols side by side: what slotway says is what a server says to
 //! a direct connection, byte for byte.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use slotway::resp::reply::{Progress, Scanner};
-use testbed::{Cluster, Peer, Proxy};
+use testbed::{Cluster, Peer, Proxy, Shared};
 
 /// A cluster of one node, so that a direct connection sees every key, and slotway before it.
 struct Stage {
@@ -14,16 +14,13 @@ struct Stage {
 }
 
 fn stage() -> Result<Arc<Stage>> {
-    static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
-    let mut shared = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(stage) = shared.upgrade() {
-        return Ok(stage);
-    }
-    let cluster = Cluster::builder().primaries(1).replicas(0).start()?;
-    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
-    let stage = Arc::new(Stage { proxy, cluster });
-    *shared = Arc::downgrade(&stage);
-    Ok(stage)
+    static STAGE: Shared<Stage> = Shared::new();
+    STAGE.get(|| {
+        let cluster = Cluster::builder().primaries(1).replicas(0).start()?;
+        let proxy =
+            Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+        Ok(Stage { proxy, cluster })
+    })
 }
 
 impl Stage {

@@ -2,12 +2,14 @@
 //! returned, whatever the cluster does meanwhile.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use redis::{Connection, cmd, pipe};
-use testbed::{Cluster, FailoverKind, Migration, Proxy, ServerVersion, key_in_slot, wait_for};
+use testbed::{
+    Cluster, FailoverKind, Migration, Proxy, ServerVersion, Shared, key_in_slot, wait_for,
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -28,15 +30,11 @@ struct Stage {
 }
 
 fn stage() -> Result<Arc<Stage>> {
-    static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
-    let mut shared = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(stage) = shared.upgrade() {
-        return Ok(stage);
-    }
-    let cluster = Cluster::builder().replicas(0).start()?;
-    let stage = Arc::new(Stage { proxy: slotway(&cluster)?, cluster });
-    *shared = Arc::downgrade(&stage);
-    Ok(stage)
+    static STAGE: Shared<Stage> = Shared::new();
+    STAGE.get(|| {
+        let cluster = Cluster::builder().replicas(0).start()?;
+        Ok(Stage { proxy: slotway(&cluster)?, cluster })
+    })
 }
 
 fn fill(client: &mut Connection, keys: &[String]) -> Result<()> {

@@ -51,6 +51,7 @@ mod proxy;
 mod tcp;
 mod link;
 mod scripted;
+mod shared;
 pub mod audit;
 
 pub use cluster::{
@@ -64,6 +65,7 @@ pub use proxy::{Builder as ProxyBuilder, Proxy};
 pub use redis;
 pub use scripted::{Answer, ScriptedNode};
 pub use server::ServerVersion;
+pub use shared::Shared;
 pub use slots::{SLOTS, key_in_slot, key_slot};
 pub use standalone::{Builder as StandaloneBuilder, Standalone};
 pub use tcp::Peer;
