@@ -6,12 +6,23 @@
 ///
 /// The longest accepted number is far below every integer limit, so nothing here can overflow.
 ///
-/// The way of a request is a chain of these (the next line is where the last length says), about
-/// 8 cycles each, and that is the latency of load, subtract and add. A variant without a bounds
-/// check for each digit was measured: 4 % better, not worth its look.
+/// The way of a request is a chain of these: the next line is where the last length says. That is
+/// why numbers of one and two digits, which most are, are told by their line ends first.
 #[inline(always)]
 pub(super) fn short_line(buf: &[u8], at: usize) -> Option<(u32, usize)> {
     let line = buf.get(at..)?;
+    match line.first_chunk() {
+        Some([a @ b'0'..=b'9', b'\r', b'\n', _]) => Some((u32::from(a - b'0'), at + 3)),
+        Some([a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n']) => {
+            Some((u32::from(a - b'0') * 10 + u32::from(b - b'0'), at + 4))
+        }
+        _ => longer_line(line, at),
+    }
+}
+
+/// The same for any number of digits, also at the end of what is there.
+#[inline(always)]
+fn longer_line(line: &[u8], at: usize) -> Option<(u32, usize)> {
     let mut value = u32::from(line.first()?.wrapping_sub(b'0'));
     if value > 9 {
         return None;
@@ -81,10 +92,12 @@ mod tests {
 
     #[test]
     fn the_short_way_never_disagrees_with_the_long_one() {
-        let numbers =
-            ["", "0", "1", "9", "10", "007", "00", "-1", "+1", "1234567", "12345678", "1x"];
+        let numbers = [
+            "", "0", "1", "9", "10", "99", "100", "007", "00", "01", "-1", "+1", "1234567",
+            "12345678", "1x", "x1",
+        ];
         for number in numbers {
-            for ending in ["\r\n", "\r", "\rx", "\n", "", "\r\nrest"] {
+            for ending in ["\r\n", "\r", "\rx", "\n", "", "\r\nrest", "\r\r\n", "\n\r"] {
                 let line = format!("*{number}{ending}");
                 let Some((value, next)) = short_line(line.as_bytes(), 1) else { continue };
                 assert_eq!(canonical(number.as_bytes()), Some(i64::from(value)), "{line:?}");
@@ -95,6 +108,7 @@ mod tests {
         assert_eq!(short_line(b"1234567\r\n", 0), Some((1_234_567, 9)));
         assert_eq!(short_line(b"12345678\r\n", 0), None);
         assert_eq!(short_line(b"0\r\n", 0), Some((0, 3)));
+        assert_eq!(short_line(b"42\r\n", 0), Some((42, 4)));
         assert_eq!(short_line(b"0\r\n", 4), None);
     }
 }

@@ -162,10 +162,10 @@ impl Worker {
         }
         // What is under way alone may take for ever, and that the client leaves shows only if it is
         // read: what it sends meanwhile is kept, within bounds.
-        let kept = session.flow.as_ref().map_or(0, |flow| flow.input.len());
-        let reads_on =
-            session.special.has(Special::ALONE) && kept < self.settings.request_bytes_max;
-        let pauses = session.blocked && !reads_on;
+        let pauses = session.blocked
+            && !(session.special.has(Special::ALONE)
+                && session.flow.as_ref().map_or(0, |flow| flow.input.len())
+                    < self.settings.request_bytes_max);
         if pauses != session.read_paused {
             session.read_paused = pauses;
             if pauses {

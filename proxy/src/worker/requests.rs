@@ -94,7 +94,7 @@ impl Worker {
             || (session.in_flight_bytes + len > self.settings.request_bytes_max
                 && session.in_flight_bytes > 0)
             || flow.reply_bytes() > self.settings.output_pause
-            || (!session.special.is_empty() && session.special.has(MUST_WAIT))
+            || session.special.has(MUST_WAIT)
             || self.pause.is_some_and(|pause| pause.holds(args))
         {
             session.blocked = true;
