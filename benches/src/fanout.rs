@@ -1,4 +1,5 @@
-//! A published message to a thousand subscribers: the CPU time that one delivery costs.
+//! Messages to a thousand subscribers: the CPU time that one delivery costs, when each message is
+//! published after the one before has come, and when many are published at once.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -16,6 +17,10 @@ pub const FAN_OUT: &str = "fanout-1000";
 /// How many are subscribed.
 pub const SUBSCRIBERS: usize = 1_000;
 
+/// How many messages are published at once: one, which costs a send for each delivery, and as many
+/// as a busy channel has in a turn, which share one.
+pub const BURSTS: [usize; 2] = [1, 16];
+
 const MESSAGE: &[u8] =
     b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$32\r\n0123456789abcdef0123456789abcdef\r\n";
 const PUBLISH: &[u8] =
@@ -27,15 +32,16 @@ pub fn runs(kind: Kind) -> bool {
 }
 
 /// The CPU time, in microseconds, that a fresh target (a server alone is one too) spends on one
-/// delivery; messages follow each other for `time`, each when all have got the one before.
-pub fn measure(kind: Kind, stage: &Stage, time: Duration) -> Result<f64> {
+/// delivery; bursts of so many messages follow each other for `time`, each when all have got the
+/// one before.
+pub fn measure(kind: Kind, stage: &Stage, burst: usize, time: Duration) -> Result<f64> {
     let mut target = Target::start(kind, stage)?;
-    let outcome = run(&target, time);
+    let outcome = run(&target, burst, time);
     let ended = target.check();
     ended.and(outcome).with_context(|| format!("{FAN_OUT} on {}", kind.name()))
 }
 
-fn run(target: &Target, time: Duration) -> Result<f64> {
+fn run(target: &Target, burst: usize, time: Duration) -> Result<f64> {
     let pid = target.proxy_pid().or(target.node_pids.first().copied());
     let pid = pid.context("there is nobody to look at")?;
     let connect = || -> Result<TcpStream> {
@@ -53,24 +59,27 @@ fn run(target: &Target, time: Duration) -> Result<f64> {
         subscribers.push(stream);
     }
     let mut publisher = BufReader::new(connect()?);
+    let (request, expected) = (PUBLISH.repeat(burst), MESSAGE.repeat(burst));
+    let mut got = vec![0; expected.len()];
     let mut publish = || -> Result<()> {
-        publisher.get_mut().write_all(PUBLISH)?;
-        let mut receivers = String::new();
-        publisher.read_line(&mut receivers)?;
-        ensure!(receivers == format!(":{SUBSCRIBERS}\r\n"), "receivers: {receivers}");
-        let mut message = [0; MESSAGE.len()];
+        publisher.get_mut().write_all(&request)?;
+        for _ in 0..burst {
+            let mut receivers = String::new();
+            publisher.read_line(&mut receivers)?;
+            ensure!(receivers == format!(":{SUBSCRIBERS}\r\n"), "receivers: {receivers}");
+        }
         for subscriber in &mut subscribers {
-            subscriber.read_exact(&mut message)?;
-            ensure!(message == MESSAGE, "a subscriber got {}", message.escape_ascii());
+            subscriber.read_exact(&mut got)?;
+            ensure!(got == expected, "a subscriber got {}", got.escape_ascii());
         }
         Ok(())
     };
     publish()?;
-    let (before, start, mut messages) = (usage::cpu_ns(pid)?, Instant::now(), 0u32);
+    let (before, start, mut messages) = (usage::cpu_ns(pid)?, Instant::now(), 0);
     while start.elapsed() < time {
         publish()?;
-        messages += 1;
+        messages += burst;
     }
     let spent = usage::cpu_ns(pid)? - before;
-    Ok(spent as f64 / 1e3 / f64::from(messages) / SUBSCRIBERS as f64)
+    Ok(spent as f64 / 1e3 / (messages * SUBSCRIBERS) as f64)
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cell::Cell;
 use crate::environment::Environment;
+use crate::fanout::BURSTS;
 use crate::goals::GOALS;
 use crate::idle::Memory;
 use crate::loads::{IDLE_CONNECTIONS, LOADS};
@@ -26,10 +27,12 @@ pub fn render(results: &Results, environment: &Environment) -> Value {
     for kind in Kind::ALL {
         memory.extend(results.memory(kind).map(|(round, it)| render_memory(kind, round, it)));
     }
-    let deliveries = Kind::ALL.map(|kind| {
-        let figures: Vec<f64> = results.deliveries(kind).map(|(_, us)| us).collect();
-        json!({ "target": kind.name(), "us": figures })
-    });
+    let mut deliveries = Vec::new();
+    for (burst, kind) in BURSTS.iter().flat_map(|burst| Kind::ALL.map(|kind| (*burst, kind))) {
+        let figures: Vec<f64> = results.deliveries(burst, kind).map(|(_, us)| us).collect();
+        deliveries
+            .push(json!({ "target": kind.name(), "published_at_once": burst, "us": figures }));
+    }
     let goals: Vec<Value> = GOALS
         .iter()
         .map(|goal| {

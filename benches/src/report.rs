@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cell::Cell;
 use crate::environment::Environment;
-use crate::fanout::SUBSCRIBERS;
+use crate::fanout::{BURSTS, SUBSCRIBERS};
 use crate::goals::{GOALS, PAIRS_WANTED, Verdict};
 use crate::idle::Memory;
 use crate::loads::{IDLE_CONNECTIONS, LOADS, Load};
@@ -265,12 +265,13 @@ fn memory_table(results: &Results) -> String {
 
 fn delivery_table(results: &Results) -> String {
     let mut text = format!("## A message to {SUBSCRIBERS} subscribers\n\n");
-    text += "| | CPU per delivery, µs |\n|---|---|\n";
+    text += "| | published at once | CPU per delivery, µs |\n|---|---|---|\n";
     let mut measured = false;
-    for kind in Kind::ALL {
-        if let Some(us) = Spread::of(results.deliveries(kind).map(|(_, us)| us).collect()) {
+    for (burst, kind) in BURSTS.iter().flat_map(|burst| Kind::ALL.map(|kind| (*burst, kind))) {
+        if let Some(us) = Spread::of(results.deliveries(burst, kind).map(|(_, us)| us).collect()) {
             measured = true;
-            row(&mut text, &[kind.name().to_owned(), spread(Some(us), two_decimals)]);
+            let cells = [kind.name().to_owned(), burst.to_string(), spread(Some(us), two_decimals)];
+            row(&mut text, &cells);
         }
     }
     if measured { text } else { String::new() }

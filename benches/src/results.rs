@@ -13,8 +13,8 @@ pub struct Results {
     cells: BTreeMap<(&'static str, Kind), BTreeMap<usize, Cell>>,
     /// By target and round.
     memory: BTreeMap<Kind, BTreeMap<usize, Memory>>,
-    /// Microseconds a delivery, by target and round.
-    deliveries: BTreeMap<Kind, BTreeMap<usize, f64>>,
+    /// Microseconds a delivery, by burst and target, and round.
+    deliveries: BTreeMap<(usize, Kind), BTreeMap<usize, f64>>,
     /// What went wrong, in words.
     pub failures: Vec<String>,
 }
@@ -31,13 +31,13 @@ impl Results {
     }
 
     /// Keeps what a message to one of many subscribers costs, in microseconds.
-    pub fn add_delivery(&mut self, kind: Kind, round: usize, us: f64) {
-        self.deliveries.entry(kind).or_default().insert(round, us);
+    pub fn add_delivery(&mut self, burst: usize, kind: Kind, round: usize, us: f64) {
+        self.deliveries.entry((burst, kind)).or_default().insert(round, us);
     }
 
-    /// What a message to one of many subscribers costs, in microseconds, by round.
-    pub fn deliveries(&self, kind: Kind) -> impl Iterator<Item = (usize, f64)> {
-        self.deliveries.get(&kind).into_iter().flatten().map(|(round, us)| (*round, *us))
+    /// What a message of such a burst to one of many subscribers costs, in microseconds, by round.
+    pub fn deliveries(&self, burst: usize, kind: Kind) -> impl Iterator<Item = (usize, f64)> {
+        self.deliveries.get(&(burst, kind)).into_iter().flatten().map(|(round, us)| (*round, *us))
     }
 
     /// The measurements of one load on one target, by round.

@@ -120,11 +120,13 @@ impl<'a> Run<'a> {
     fn measure_fan_out(&mut self, round: usize) -> Result<()> {
         let kinds: Vec<Kind> = self.targets.iter().map(|target| target.kind).collect();
         for kind in kinds.into_iter().filter(|kind| fanout::runs(*kind)) {
-            match fanout::measure(kind, &self.stage, self.options.cell) {
-                Ok(us) => self.results.add_delivery(kind, round, us),
-                Err(error) => {
-                    interrupt::check()?;
-                    self.results.failures.push(format!("{error:#}"));
+            for burst in fanout::BURSTS {
+                match fanout::measure(kind, &self.stage, burst, self.options.cell) {
+                    Ok(us) => self.results.add_delivery(burst, kind, round, us),
+                    Err(error) => {
+                        interrupt::check()?;
+                        self.results.failures.push(format!("{error:#}"));
+                    }
                 }
             }
         }
