@@ -459,20 +459,22 @@ impl Worker {
             }
             let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
             let Some(parked) = node.lot.pop() else { return };
+            let wanted = self.pool_for(&parked.ticket);
+            if wanted != self.base_of(pool) {
+                // Its slot has another owner by now, or it has no slot and may go to another node.
+                let (ticket, frame) = self.unpark(parked);
+                self.dispatch_for(wanted, ticket, frame, false);
+                continue;
+            }
             let (mut ticket, frame) = self.who_tries(parked, |worker| {
                 worker.pools.get_mut(usize::from(pool)).map(|node| &mut node.lot)
             });
-            let wanted = self.pool_for(&ticket);
-            if wanted == self.base_of(pool) {
-                ticket.trial = Trial::Node;
-                if let Some(node) = self.pools.get_mut(usize::from(pool)) {
-                    node.gate = Gate::Closed { next_try: now, trying: true };
-                }
-                self.outbox.wish(WishReason::NotServing);
-                return self.dispatch_to(pool, ticket, frame, false);
+            ticket.trial = Trial::Node;
+            if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+                node.gate = Gate::Closed { next_try: now, trying: true };
             }
-            // Its slot has another owner by now, or it has no slot and may go to another node.
-            self.dispatch_for(wanted, ticket, frame, false);
+            self.outbox.wish(WishReason::NotServing);
+            return self.dispatch_to(pool, ticket, frame, false);
         }
     }
 

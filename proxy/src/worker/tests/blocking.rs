@@ -365,3 +365,21 @@ fn who_waits_for_a_connection_is_unblocked_at_once() {
     let ask = CommonQuestion::Unblock { id: 99, with_error: false };
     assert_eq!(bench.worker.inquire(&ask, super::bench::ends, bench.now), Part::Count(0));
 }
+
+#[test]
+fn what_blocks_and_has_another_way_by_now_takes_it() {
+    let mut bench = roomy();
+    let (blocked, other) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    bench.send(blocked, &format!("BLPOP {key} 0"));
+    let own = blocked_at(&bench, 1)[0].0;
+    bench.send(other, &format!("GET {key}"));
+    bench.answer_on(own, "-CLUSTERDOWN The cluster is down");
+    bench.answer(1, &format!("-MOVED {} 10.0.0.1:2", Slot::of_key(key.as_bytes())));
+    assert_eq!(bench.at(2), [format!("GET {key}")]);
+    // It has waited for the node that is down, and is not asked about there again and again.
+    bench.advance(Duration::from_secs(1));
+    let mut at = bench.at(2);
+    at.sort();
+    assert_eq!(at, [format!("BLPOP {key} 0"), format!("GET {key}")]);
+}
