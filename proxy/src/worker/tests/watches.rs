@@ -8,6 +8,13 @@ use crate::worker::Settings;
 
 const NULL: &str = "*-1\r\n";
 
+/// A client, and a key of the first node.
+fn start() -> (Bench, u32, String) {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    (bench, client, key_of(1, 0))
+}
+
 fn slot_of(key: &str) -> u16 {
     Slot::of_key(key.as_bytes()).number()
 }
@@ -35,6 +42,11 @@ fn multi(bench: &mut Bench, client: u32, key: &str) {
     assert_eq!(bench.got(client), "+OK\r\n+QUEUED\r\n");
 }
 
+fn execute(bench: &mut Bench, client: u32, key: &str) {
+    multi(bench, client, key);
+    bench.send(client, "EXEC");
+}
+
 fn block(key: &str) -> [String; 3] {
     ["MULTI".into(), format!("INCR {key}"), "EXEC".into()]
 }
@@ -57,8 +69,7 @@ fn a_transaction_behind_a_watch_goes_over_its_connection() {
     assert_ne!(shared, own);
     bench.answer_on(shared, "$1\r\n1");
     assert_eq!(bench.got(client), "$1\r\n1\r\n");
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     assert_eq!(bench.wires[&own].requests, block(&key));
     answer_all(&mut bench, own, &["+OK", "+QUEUED", "*1\r\n:2"]);
     assert_eq!(bench.got(client), "*1\r\n:2\r\n");
@@ -68,16 +79,12 @@ fn a_transaction_behind_a_watch_goes_over_its_connection() {
 
 #[test]
 fn what_was_watched_and_changed_makes_exec_null_once() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     let own = watch(&mut bench, client, 1, &key);
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     answer_all(&mut bench, own, &["+OK", "+QUEUED", "*-1"]);
     assert_eq!(bench.got(client), NULL);
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     assert!(bench.wires[&own].requests.is_empty(), "nothing is watched now");
     assert_eq!(bench.at(1), block(&key));
 }
@@ -96,9 +103,7 @@ fn an_empty_transaction_behind_a_watch_is_the_nodes_to_judge() {
 
 #[test]
 fn nothing_behind_a_watch_is_sent_before_it_is_answered() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     let mut all = encode(&format!("WATCH {key}"));
     for line in [format!("GET {key}"), "MULTI".into(), format!("INCR {key}"), "EXEC".into()] {
         all.extend(encode(&line));
@@ -136,8 +141,7 @@ fn unwatch_discard_and_reset_let_the_connection_go() {
         assert_eq!(bench.wires[&own].requests, ["UNWATCH"], "{ends:?}");
         bench.answer_on(own, "+OK");
         assert_eq!(bench.got(client), "", "{ends:?}");
-        multi(&mut bench, client, &key);
-        bench.send(client, "EXEC");
+        execute(&mut bench, client, &key);
         assert_eq!(bench.at(1), block(&key), "{ends:?}");
         assert!(bench.wires[&own].requests.is_empty(), "{ends:?}");
         for reply in ["+OK", "+QUEUED", "*1\r\n:1"] {
@@ -211,9 +215,7 @@ fn a_loss_before_exec_was_handed_over_is_null_and_one_after_it_is_unknown() {
 #[test]
 fn a_loss_between_watch_and_exec_is_null() {
     for before_multi in [true, false] {
-        let mut bench = Bench::new();
-        let client = bench.client();
-        let key = key_of(1, 0);
+        let (mut bench, client, key) = start();
         watch(&mut bench, client, 1, &key);
         if !before_multi {
             multi(&mut bench, client, &key);
@@ -232,8 +234,7 @@ fn a_loss_between_watch_and_exec_is_null() {
         assert_eq!(bench.got(client), NULL);
         assert!(bench.at(1).is_empty());
         // Once: the next one is a transaction like any.
-        multi(&mut bench, client, &key);
-        bench.send(client, "EXEC");
+        execute(&mut bench, client, &key);
         bench.advance(Duration::from_secs(1));
         assert_eq!(bench.at(1), block(&key));
     }
@@ -259,8 +260,7 @@ fn a_refusal_of_exec_is_null() {
         let mut bench = Bench::new();
         let client = bench.client();
         let own = watch(&mut bench, client, 1, &key);
-        multi(&mut bench, client, &key);
-        bench.send(client, "EXEC");
+        execute(&mut bench, client, &key);
         answer_all(&mut bench, own, &["+OK", &queued, &exec]);
         assert_eq!(bench.got(client), NULL, "{queued} {exec}");
         bench.advance(Duration::from_secs(1));
@@ -271,12 +271,9 @@ fn a_refusal_of_exec_is_null() {
 
 #[test]
 fn any_other_error_of_exec_is_the_clients() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     let own = watch(&mut bench, client, 1, &key);
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     answer_all(
         &mut bench,
         own,
@@ -301,40 +298,33 @@ fn watch_itself_is_masked() {
     let own = busy(&bench, 2)[0];
     bench.answer(2, "+OK");
     assert_eq!(bench.got(client), "+OK\r\n");
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     assert_eq!(bench.wires[&own].requests, block(&key));
 }
 
 #[test]
 fn a_watch_whose_reply_is_lost_is_sent_again() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     bench.send(client, &format!("WATCH {key}"));
     bench.kill(1, false);
     bench.advance(Duration::from_secs(1));
     let own = busy(&bench, 1)[0];
     bench.answer(1, "+OK");
     assert_eq!(bench.got(client), "+OK\r\n");
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     assert_eq!(bench.wires[&own].requests, block(&key));
 }
 
 #[test]
 fn a_watch_that_was_asked_for_goes_on_asking() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     bench.send(client, &format!("WATCH {key}"));
     bench.answer(1, &format!("-ASK {} 10.0.0.1:2", slot_of(&key)));
     let own = busy(&bench, 2)[0];
     assert_eq!(bench.wires[&own].requests, ["ASKING".to_owned(), format!("WATCH {key}")]);
     answer_all(&mut bench, own, &["+OK", "+OK"]);
     assert_eq!(bench.got(client), "+OK\r\n");
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     assert_eq!(bench.wires[&own].requests[0], "ASKING");
     assert_eq!(bench.wires[&own].requests[1..], block(&key));
     answer_all(&mut bench, own, &["+OK", "+OK", "+QUEUED", "*1\r\n:2"]);
@@ -343,22 +333,17 @@ fn a_watch_that_was_asked_for_goes_on_asking() {
 
 #[test]
 fn a_watch_that_is_refused_is_none() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     bench.send(client, &format!("WATCH {key}"));
     bench.answer(1, "-NOPERM no");
     assert_eq!(bench.got(client), "-NOPERM no\r\n");
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     assert_eq!(bench.at(1), block(&key), "as on a server");
 }
 
 #[test]
 fn a_slot_that_has_moved_makes_exec_null() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     watch(&mut bench, client, 1, &key);
     multi(&mut bench, client, &key);
     bench.topology(topology(2, &[(2, &[(0, 10922)]), (3, &[(10923, 16383)])]));
@@ -371,9 +356,7 @@ fn a_slot_that_has_moved_makes_exec_null() {
 
 #[test]
 fn a_slot_that_moves_while_exec_is_not_handed_over_makes_it_null() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     let own = watch(&mut bench, client, 1, &key);
     multi(&mut bench, client, &key);
     bench.wires.get_mut(&own).unwrap().takes = Some(0);
@@ -411,14 +394,11 @@ fn another_slot_is_refused_with_words() {
 
 #[test]
 fn another_mode_between_watch_and_exec_makes_it_null_in_its_own_words() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     watch(&mut bench, client, 1, &key);
     bench.send(client, "HELLO 3");
     bench.got(client);
-    multi(&mut bench, client, &key);
-    bench.send(client, "EXEC");
+    execute(&mut bench, client, &key);
     assert_eq!(bench.got(client), "_\r\n");
 }
 
@@ -446,9 +426,7 @@ fn watching_clients_are_bounded_and_served_in_order() {
 
 #[test]
 fn a_frozen_node_that_was_replaced_executes_nothing_that_is_acknowledged() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     let own = watch(&mut bench, client, 1, &key);
     multi(&mut bench, client, &key);
     bench.freeze(1);
@@ -478,9 +456,7 @@ fn a_frozen_node_makes_a_transaction_that_was_not_sent_null() {
 
 #[test]
 fn a_large_transaction_behind_a_watch_gives_its_bytes_back() {
-    let mut bench = Bench::new();
-    let client = bench.client();
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = start();
     let own = watch(&mut bench, client, 1, &key);
     bench.send(client, "MULTI");
     for _ in 0..4 {
