@@ -30,6 +30,9 @@ impl Worker {
         mut frame: Vec<u8>,
         asking: bool,
     ) {
+        if ticket.way == Way::Barrier && !self.has_slots(ticket.pinned) {
+            return self.not_there(&ticket);
+        }
         if ticket.way.blocks() {
             match self.with_time_left(&mut ticket, frame) {
                 Some(sent_now) => frame = sent_now,

@@ -77,15 +77,25 @@ impl Worker {
         Some(Step::Taken)
     }
 
-    /// Queues a WAIT on a connection, behind the write that leaves nothing. Returns whether it did:
-    /// if the node owns no slot, it was answered.
+    /// Whether the node with this base pool owns any slot: where none is, nothing can be written.
+    pub(super) fn has_slots(&self, base: u16) -> bool {
+        base != NO_POOL && self.routes.contains(&base)
+    }
+
+    /// The answer to a WAIT of a shard that cannot be asked.
+    pub(super) fn not_there(&mut self, ticket: &Ticket) {
+        self.clients.settle(ticket, NOT_THERE, Outcome::Ok, self.now);
+    }
+
+    /// Queues a WAIT on a connection, behind the write that leaves nothing. Its node owns slots.
+    /// Returns whether it did; else it was answered.
     pub(super) fn push_behind_barrier(&mut self, index: u32, ticket: Ticket, frame: &[u8]) -> bool {
         let base = ticket.pinned;
         let owned = |key: &String| self.routes[Slot::of_key(key.as_bytes()).index()] == base;
         // One of three of them with three shards; with a single slot, one of 16,384.
         let keys = (0..1_000_000).map(|n| format!("{RESERVED}{n}"));
-        let Some(key) = { keys }.find(owned).filter(|_| base != NO_POOL) else {
-            self.clients.settle(&ticket, NOT_THERE, Outcome::Ok, self.now);
+        let Some(key) = { keys }.find(owned) else {
+            self.not_there(&ticket);
             self.after_extra(index);
             return false;
         };
@@ -105,7 +115,7 @@ impl Worker {
         let Some(connection) = self.close_connection(index) else { return };
         let pool = connection.pool;
         for (ticket, ..) in Connection::lose(connection).requests {
-            self.clients.settle(&ticket, NOT_THERE, Outcome::Ok, self.now);
+            self.not_there(&ticket);
         }
         self.feed_own_queues(pool);
     }

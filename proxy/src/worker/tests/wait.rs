@@ -189,3 +189,23 @@ fn a_client_that_leaves_while_it_waits_takes_all_its_connections_along() {
     assert_eq!((bench.wires_of(1).len(), bench.wires_of(2).len()), (1, 1));
     assert!(bench.worker.pools.iter().all(|(_, pool)| pool.lent == 0));
 }
+
+#[test]
+fn many_that_wait_for_a_node_that_owns_nothing_any_more_are_answered() {
+    const MANY: usize = 10_000;
+    let mut bench = Bench::with(Settings { park_max_requests: MANY, ..settings() });
+    let clients: Vec<u32> = (0..MANY).map(|_| bench.client()).collect();
+    for &client in &clients {
+        set(&mut bench, client, 1);
+        bench.send(client, "WAIT 1 0");
+    }
+    pass(&mut bench, 1);
+    // A redirect says so; the map still has the node.
+    let slots = (0..16384).filter_map(Slot::new).filter(|slot| slot.number() <= 5460);
+    let two = bench.worker.routes[16383];
+    slots.for_each(|slot| bench.worker.routes[slot.index()] = two);
+    bench.answer(1, ":1");
+    let got = clients.iter().map(|&client| bench.got(client)).collect::<Vec<_>>();
+    assert_eq!(got[0], ":1\r\n");
+    assert!(got[1..].iter().all(|got| got == ":0\r\n"));
+}
