@@ -96,8 +96,9 @@ pub struct Watch {
     pub slot: Slot,
     /// How many there are; one that was named twice is counted twice.
     pub keys: usize,
-    /// The serial number of the connection on which the first of them is watched. `None` until that
-    /// was answered: if it is when the client goes on, WATCH was refused.
+    /// The serial number of the connection on which all of them are watched; of none if they are on
+    /// several. `None` until the first was answered: if it is when the client goes on, WATCH was
+    /// refused.
     pub connection: Option<u64>,
     /// ASKING went before it: the slot is on its way to that node.
     pub asking: bool,

@@ -19,6 +19,9 @@ use crate::slot::Slot;
 const OTHER_SLOT: &str =
     "CROSSSLOT Keys in request don't hash to the same slot as the watched ones";
 
+/// The serial number of no connection: they begin at 1.
+const NO_CONNECTION: u64 = 0;
+
 impl Worker {
     /// WATCH outside of a transaction.
     pub(super) fn watch_keys(&mut self, index: u32, row: &'static Row, args: &Args<'_>) -> Step {
@@ -74,7 +77,10 @@ impl Worker {
         let stateful = self.clients.find(client).and_then(|s| s.stateful.as_deref_mut());
         let watch = stateful.and_then(|stateful| stateful.watch.as_mut());
         watch.is_some_and(|watch| {
-            watch.connection.get_or_insert(serial);
+            if *watch.connection.get_or_insert(serial) != serial {
+                // No connection knows of all keys, even if the slot comes back to the first.
+                watch.connection = Some(NO_CONNECTION);
+            }
             true
         })
     }

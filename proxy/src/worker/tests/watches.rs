@@ -467,3 +467,20 @@ fn a_large_transaction_behind_a_watch_gives_its_bytes_back() {
     answer_all(&mut bench, own, &["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "+QUEUED", "*-1"]);
     assert!(bench.worker.large_reads.is_unused());
 }
+
+#[test]
+fn keys_that_are_watched_on_two_connections_make_exec_null_though_their_slot_comes_back() {
+    let (mut bench, client, key) = start();
+    let other = format!("{{{key}}}b");
+    watch(&mut bench, client, 1, &key);
+    let slot = slot_of(&key);
+    let left = [(0, slot - 1), (slot + 1, 5460)];
+    bench.topology(topology(2, &[(1, &left), (2, &[(slot, slot), (5461, 16383)])]));
+    watch(&mut bench, client, 2, &other);
+    bench.topology(topology(3, &[(1, &[(0, 5460)]), (2, &[(5461, 16383)])]));
+    execute(&mut bench, client, &key);
+    assert_eq!(bench.got(client), NULL, "what was written to the second key is not known there");
+    bench.live(Duration::from_secs(1));
+    let node = bench.worker.pools.iter().find(|(_, pool)| pool.lent > 0);
+    assert!(node.is_none(), "both connections are free");
+}
