@@ -277,9 +277,6 @@ impl Worker {
                 Answer::Failed
             }
         };
-        if local == command::Local::Reset {
-            self.end_stateful(index);
-        }
         let outcome = match answer {
             Answer::Served | Answer::Close | Answer::Silent => Outcome::Ok,
             Answer::Failed => Outcome::Refused,

@@ -143,7 +143,7 @@ impl Worker {
         {
             let is_clean = is_usable(connection);
             if is_clean {
-                connection.push_own(&[b"UNWATCH"], |len| Expected::Abandoned { len });
+                connection.push_own(&[b"UNWATCH"], |len| Expected::Own { len });
             }
             self.let_own_go(client, is_clean);
             self.touch(own);
