@@ -38,6 +38,8 @@ pub(super) struct Unblock {
     arrival: u64,
     with_error: bool,
     tries: u8,
+    /// The serial number of the connection on which the node was told.
+    told_on: u64,
 }
 
 impl Worker {
@@ -234,19 +236,21 @@ impl Worker {
         if !session.is_blocking() {
             return false;
         }
+        let mut any = false;
+        // A WAIT may wait here for one shard and at the node of another.
         for away in session.unsettled.clone() {
             if let Some(parked) = self.take_parked(away) {
                 let (ticket, _) = self.unpark(parked);
                 self.end_unblocked(&ticket, with_error);
-                return true;
+                any = true;
             }
         }
-        let mut any = false;
         for own in self.own_connections(client) {
             let connection = self.connections.get_mut(own as usize);
             let Some(ticket) = connection.and_then(|c| c.tickets_mut().next()) else { continue };
             let arrival = ticket.arrival;
-            self.tell_unblock(Unblock { client, arrival, with_error, tries: 0 }, own);
+            let unblock = Unblock { client, arrival, with_error, tries: 0, told_on: 0 };
+            self.tell_unblock(unblock, own);
             any = true;
         }
         any
@@ -254,8 +258,10 @@ impl Worker {
 
     /// The node itself unblocks the client, so that nothing is taken for it behind its back. If it
     /// cannot be told, the connection is closed.
-    fn tell_unblock(&mut self, unblock: Unblock, own: u32) {
-        let Some(connection) = self.connections.get(own as usize) else { return };
+    fn tell_unblock(&mut self, mut unblock: Unblock, own: u32) {
+        let Some(connection) = self.connections.get_mut(own as usize) else { return };
+        // If it is answered meanwhile: the next one there would be unblocked in its place.
+        connection.retiring = true;
         let (pool, id) = (connection.pool, connection.identity.client_id);
         let shared = self.pools.get(usize::from(pool)).and_then(|node| node.shared);
         let shared = shared.filter(|&shared| {
@@ -271,8 +277,26 @@ impl Worker {
         let about = unblock.arrival;
         let ask = |len| Expected::Question { about, len };
         connection.push_own(&[b"CLIENT", b"UNBLOCK", id.as_bytes(), how], ask);
+        unblock.told_on = connection.serial;
         self.unblocks.push(unblock);
         self.touch(shared);
+    }
+
+    /// What nodes were told on connections that are no more they are told again.
+    pub(super) fn repeat_unblocks(&mut self) {
+        let connections = &self.connections;
+        let is_lost = |unblock: &mut Unblock| {
+            !connections.iter().any(|(_, connection)| connection.serial == unblock.told_on)
+        };
+        let lost: Vec<Unblock> = self.unblocks.extract_if(.., is_lost).collect();
+        for unblock in lost {
+            let Some(own) = self.where_blocked(&unblock) else { continue };
+            let pool = self.connections.get(own as usize).map(|connection| connection.pool);
+            match pool.and_then(|pool| self.ready_shared(pool)) {
+                Some(_) => self.tell_unblock(unblock, own),
+                None => self.unblocks.push(unblock), // it is opened
+            }
+        }
     }
 
     /// A node has said whether it has unblocked the client of this request. Returns whether it was

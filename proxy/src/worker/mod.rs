@@ -305,6 +305,7 @@ impl Worker {
         self.close_finished();
         self.watch_health();
         self.watch_upstreams();
+        self.repeat_unblocks();
         self.write_diary();
         self.end_overdue_doubts();
         self.close_idle_twins();

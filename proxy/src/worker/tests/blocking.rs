@@ -383,3 +383,38 @@ fn what_blocks_and_has_another_way_by_now_takes_it() {
     at.sort();
     assert_eq!(at, [format!("BLPOP {key} 0"), format!("GET {key}")]);
 }
+
+#[test]
+fn who_is_unblocked_as_it_is_answered_leaves_no_connection_on_which_the_next_one_would_be() {
+    let mut bench = roomy();
+    let (first, second) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    bench.send(first, &format!("BLPOP {key} 0"));
+    let own = blocked_at(&bench, 1)[0].0;
+    assert_eq!(unblock(&mut bench, ""), ":1\r\n");
+    bench.answer_on(own, "*2\r\n$1\r\nk\r\n$1\r\nv");
+    assert_eq!(bench.got(first), "*2\r\n$1\r\nk\r\n$1\r\nv\r\n");
+    assert!(!bench.wires.contains_key(&own), "its node is still to unblock who is there");
+    bench.send(second, &format!("BLPOP {key} 0"));
+    assert_eq!(blocked_at(&bench, 1).len(), 1);
+}
+
+#[test]
+fn a_node_is_told_again_to_unblock_a_client_if_the_connection_is_lost() {
+    let mut bench = roomy();
+    let client = bench.client();
+    bench.send(client, &format!("BLPOP {} 0", key_of(1, 0)));
+    let own = blocked_at(&bench, 1)[0].0;
+    assert_eq!(unblock(&mut bench, ""), ":1\r\n");
+    let shared = *bench.wires_of(1).iter().find(|&&wire| wire != own).unwrap();
+    bench.wires.remove(&shared);
+    bench.worker.node_lost(shared, bench.now);
+    bench.live(Duration::from_secs(1));
+    let shared = *bench.wires_of(1).iter().find(|&&wire| wire != own).unwrap();
+    assert_eq!(bench.wires[&shared].requests, [format!("CLIENT UNBLOCK {own} TIMEOUT")]);
+    bench.answer_on(shared, ":1");
+    bench.answer_on(own, "*-1");
+    assert_eq!(bench.got(client), NULL);
+    bench.live(Duration::from_secs(1));
+    assert!(bench.worker.unblocks.is_empty());
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, key_of, settings, topology};
 use super::gather::with_replica;
+use crate::session::Part;
 use crate::slot::Slot;
 use crate::worker::Settings;
 
@@ -208,4 +209,33 @@ fn many_that_wait_for_a_node_that_owns_nothing_any_more_are_answered() {
     let got = clients.iter().map(|&client| bench.got(client)).collect::<Vec<_>>();
     assert_eq!(got[0], ":1\r\n");
     assert!(got[1..].iter().all(|got| got == ":0\r\n"));
+}
+
+#[test]
+fn who_is_unblocked_waits_for_no_shard_any_more() {
+    for (reason, reply) in
+        [("", ":0"), (" ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK")]
+    {
+        let mut bench = bench();
+        let client = bench.client();
+        for port in 1..=3 {
+            set(&mut bench, client, port);
+        }
+        bench.kill(2, true);
+        bench.kill(3, true);
+        bench.send(client, "WAIT 1 0");
+        pass(&mut bench, 1);
+        let asker = bench.client();
+        bench.send(asker, &format!("CLIENT UNBLOCK 7{reason}"));
+        bench.answer_question(vec![Part::Count(0)]);
+        assert_eq!(bench.got(asker), ":1\r\n");
+        let mut at = bench.at(1);
+        at.sort();
+        assert!(at.len() == 2 && at[0].starts_with("CLIENT UNBLOCK"), "{at:?}");
+        for wire in bench.wires_of(1) {
+            let told = bench.wires[&wire].requests[0].starts_with("CLIENT");
+            bench.answer_on(wire, if told { ":1" } else { reply });
+        }
+        assert_eq!(bench.got(client), format!("{reply}\r\n"));
+    }
 }
