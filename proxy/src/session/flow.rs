@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::slot::Slot;
+use follow::Aside;
 
 /// Held replies are moved together when at least this much of their memory is dead.
 const COMPACT_BYTES: usize = 64 * 1024;
@@ -58,9 +59,9 @@ pub struct Flow {
     held: Vec<u8>,
     /// How many bytes of `held` entries point to.
     held_live: usize,
-    /// Messages that are no replies and wait for a request's turn: its number, and what goes out
-    /// right behind its reply. In the order of the ring, at most one for each request.
-    asides: VecDeque<(u32, Vec<u8>)>,
+    /// Messages that are no replies and wait for a request's turn. In the order of the ring, at
+    /// most one for each request.
+    asides: VecDeque<Aside>,
     /// Bytes of those.
     aside_bytes: usize,
     out: Vec<u8>,
@@ -143,16 +144,18 @@ impl Flow {
         let has_come = |entry: &Entry| matches!(entry, Entry::Held { .. } | Entry::Large { .. });
         let come = self.ring.iter().rposition(has_come).map(|index| index as u32);
         // A large reply that was lost has not come any more, but what waits for its turn does.
-        let promised = self.asides.back().map(|(number, _)| number.wrapping_sub(self.first));
+        let promised = self.asides.back().map(|aside| aside.number.wrapping_sub(self.first));
         let Some(index) = come.max(promised) else {
             self.out.extend_from_slice(message);
             return true;
         };
         self.aside_bytes += message.len();
         let number = self.first.wrapping_add(index);
-        match self.asides.back_mut() {
-            Some((last, aside)) if *last == number => aside.extend_from_slice(message),
-            _ => self.asides.push_back((number, message.to_vec())),
+        if self.asides.back().is_none_or(|last| last.number != number) {
+            self.asides.push_back(Aside::behind(number));
+        }
+        if let Some(last) = self.asides.back_mut() {
+            last.push(message);
         }
         false
     }
@@ -187,11 +190,11 @@ impl Flow {
 
     #[cold]
     fn follow_front(&mut self) {
-        if self.asides.front().is_some_and(|(number, _)| *number == self.first)
-            && let Some((_, aside)) = self.asides.pop_front()
+        if self.asides.front().is_some_and(|aside| aside.number == self.first)
+            && let Some(Aside { bytes, .. }) = self.asides.pop_front()
         {
-            self.aside_bytes -= aside.len();
-            self.out.extend_from_slice(&aside);
+            self.aside_bytes -= bytes.len();
+            self.out.extend_from_slice(&bytes);
         }
     }
 

@@ -22,38 +22,64 @@ impl Flow {
     /// whether bytes were added to the output.
     pub fn interrupt(&mut self, message: &[u8]) -> bool {
         if matches!(self.ring.front(), Some(Entry::Large { .. })) {
-            self.put_behind(self.first, |aside| aside.extend_from_slice(message));
+            self.put_behind(self.first, |aside| aside.push(message));
             return false;
         }
         self.out.extend_from_slice(message);
         true
     }
 
-    /// Has a message go out right behind the reply of this request, which is open: once, and if
-    /// there are many, `all` in place of those that come.
+    /// Has a message go out right behind the reply of this request, which is open: not twice in a
+    /// row, and if there are many, `all` in place of those that come.
     pub fn follow(&mut self, number: u32, message: &[u8], all: &[u8]) {
         self.put_behind(number, |aside| {
-            let is_there = memchr::memmem::find(aside, message).is_some();
-            if aside.ends_with(all) || is_there {
-            } else if aside.len() + message.len() > FOLLOW_BYTES_MAX {
-                aside.extend_from_slice(all);
-            } else {
-                aside.extend_from_slice(message);
+            // Compared whole: what keys and channels are called may look like a message.
+            if aside.tells_all || aside.bytes[aside.last..] == *message {
+                return;
             }
+            let is_much = aside.bytes.len() + message.len() > FOLLOW_BYTES_MAX;
+            let message = if is_much { all } else { message };
+            aside.tells_all = message == all;
+            aside.push(message);
         });
     }
 
-    fn put_behind(&mut self, number: u32, put: impl FnOnce(&mut Vec<u8>)) {
+    fn put_behind(&mut self, number: u32, put: impl FnOnce(&mut Aside)) {
         let place = |number: u32| number.wrapping_sub(self.first);
-        let at = self.asides.partition_point(|(other, _)| place(*other) < place(number));
-        if self.asides.get(at).is_none_or(|(other, _)| *other != number) {
-            self.asides.insert(at, (number, Vec::new()));
+        let at = self.asides.partition_point(|aside| place(aside.number) < place(number));
+        if self.asides.get(at).is_none_or(|aside| aside.number != number) {
+            self.asides.insert(at, Aside::behind(number));
         }
-        if let Some((_, aside)) = self.asides.get_mut(at) {
-            let before = aside.len();
+        if let Some(aside) = self.asides.get_mut(at) {
+            let before = aside.bytes.len();
             put(aside);
-            self.aside_bytes += aside.len() - before;
+            self.aside_bytes += aside.bytes.len() - before;
         }
+    }
+}
+
+/// What goes out right behind one reply.
+#[derive(Debug)]
+pub(super) struct Aside {
+    /// The number of its request.
+    pub(super) number: u32,
+    pub(super) bytes: Vec<u8>,
+    /// Where the last message in `bytes` begins.
+    last: usize,
+    /// One of them says all that those of [`Flow::follow`] could.
+    tells_all: bool,
+}
+
+impl Aside {
+    /// Nothing yet, behind the reply of this request.
+    pub(super) fn behind(number: u32) -> Aside {
+        Aside { number, bytes: Vec::new(), last: 0, tells_all: false }
+    }
+
+    /// One more message.
+    pub(super) fn push(&mut self, message: &[u8]) {
+        self.last = self.bytes.len();
+        self.bytes.extend_from_slice(message);
     }
 }
 
@@ -90,6 +116,20 @@ mod tests {
         assert!(flow.reply_bytes() < FOLLOW_BYTES_MAX + 100);
         flow.settle(a, b"a").unwrap();
         assert!(flow.output().ends_with(b"everything"));
+    }
+
+    #[test]
+    fn a_message_is_not_left_out_because_another_one_quotes_it() {
+        let mut flow = Flow::default();
+        let a = flow.push();
+        flow.follow(a, b">quote:!k;", b"*");
+        flow.follow(a, b"!k;", b"*");
+        flow.begin_large(a, 1).unwrap();
+        assert!(!flow.interject(b"news:*"));
+        flow.follow(a, b"!l;", b"*");
+        flow.pass(b"a");
+        flow.end_large();
+        assert_eq!(flow.output(), b"a>quote:!k;!k;news:*!l;");
     }
 
     #[test]
