@@ -97,6 +97,10 @@ pub struct Wanted {
 pub(super) const NO_TARGET: &str = "ERR The client ID you want redirect to does not exist";
 const SYNTAX: &str = "ERR syntax error";
 
+/// Prefixes of one client: each is compared with the others when it comes, and with every key that
+/// is written.
+const PREFIXES_MAX: usize = 1000;
+
 impl Wanted {
     /// Reads CLIENT TRACKING as a server does, from left to right: who is to be told is looked up
     /// where it stands, so a mistake behind it is found after that.
@@ -208,6 +212,10 @@ impl Wanted {
             Some(Scope::Broadcast(prefixes)) => prefixes.clone(),
             _ => BTreeSet::new(),
         };
+        if all.len() + self.prefixes.len() > PREFIXES_MAX {
+            let text = "OVERLOADED not executed: a client tracks at most";
+            return Err(format!("{text} {PREFIXES_MAX} prefixes").into());
+        }
         let overlaps = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
         for (at, prefix) in self.prefixes.iter().enumerate() {
             let there = all.iter().find(|other| overlaps(prefix, other));

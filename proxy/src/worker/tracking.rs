@@ -350,7 +350,7 @@ fn write_result(result: &Result<bool, Vec<u8>>, reply: &mut Vec<u8>) -> Outcome 
         }
         Err(text) => {
             write::error(reply, text);
-            Outcome::Refused
+            if text.starts_with(b"OVERLOADED ") { Outcome::Overloaded } else { Outcome::Refused }
         }
     }
 }

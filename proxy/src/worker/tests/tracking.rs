@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, key_of};
+use super::bench::{Bench, key_of, settings};
 use crate::resp::write;
 use crate::session::{CommonQuestion, Part};
 use crate::slot::Slot;
+use crate::worker::Settings;
 
 pub(super) const WATCHER: &[&str] = &["HELLO 3", "CLIENT TRACKING ON BCAST"];
 pub(super) const RESP3: &[&str] = &["HELLO 3"];
@@ -303,6 +304,26 @@ fn what_begins_with_a_prefix_is_told_at_once() {
     change(&mut bench, 1, &[&key]);
     bench.answer_on(data(&bench, 1), "+value");
     assert_eq!(bench.got(all), format!("{}+value\r\n{}", gone(&[&key]), gone(&[&key])));
+}
+
+#[test]
+fn prefixes_are_bounded_and_refused_before_they_are_compared() {
+    let mut bench = Bench::with(Settings { large_request: 10_000_000, ..settings() });
+    let client = caching(&mut bench, "CLIENT TRACKING ON BCAST PREFIX other");
+    let ask = |count: usize| {
+        let prefixes: Vec<String> = (0..count).map(|n| format!("PREFIX {n:06}")).collect();
+        format!("CLIENT TRACKING ON BCAST {}", prefixes.join(" "))
+    };
+    for (count, answer) in [
+        (200_000, "-OVERLOADED not executed: a client tracks at most 1000 prefixes\r\n"),
+        (1000, "-OVERLOADED not executed: a client tracks at most 1000 prefixes\r\n"),
+        (999, "+OK\r\n"),
+    ] {
+        bench.send(client, &ask(count));
+        assert_eq!(bench.got(client), answer, "{count}");
+    }
+    change(&mut bench, 1, &["000998"]);
+    assert_eq!(bench.got(client), gone(&["000998"]));
 }
 
 #[test]
