@@ -79,7 +79,7 @@ struct Subject {
     /// SUBSCRIBEs that name it and are not answered: how many.
     holds: u32,
     /// Those of them that wait for it at this moment.
-    pending: Vec<u64>,
+    pending: BTreeSet<u64>,
     /// Where it is subscribed to, or asked for; the first that is confirmed counts.
     sources: SmallVec<[Source; 1]>,
     /// It was at another node before: that one may have told what the new one tells again.
@@ -109,7 +109,7 @@ impl Subject {
             everywhere,
             clients: BTreeSet::new(),
             holds: 0,
-            pending: Vec::new(),
+            pending: BTreeSet::new(),
             sources: SmallVec::new(),
             moved: None,
             gap: false,

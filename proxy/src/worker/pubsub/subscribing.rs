@@ -1,5 +1,7 @@
 //! What clients ask: to be subscribed, and not to be any more.
 
+use std::collections::BTreeSet;
+
 use super::Subject;
 use crate::command::{Channels, Local, Row};
 use crate::metrics::Outcome;
@@ -158,7 +160,8 @@ impl Worker {
         while let Some(&id) = waiting.subjects.get(waiting.confirmed) {
             let Some(subject) = self.pubsub.subjects.get_mut(id as usize) else { break };
             if !subject.is_confirmed() {
-                return subject.pending.push(number);
+                subject.pending.insert(number);
+                return;
             }
             waiting.confirmed += 1;
         }
@@ -182,6 +185,7 @@ impl Worker {
         for &id in &waiting.subjects {
             if let Some(subject) = self.pubsub.get(id) {
                 subject.holds -= 1;
+                subject.pending.remove(&number);
             }
         }
         Some(waiting)
@@ -200,7 +204,7 @@ impl Worker {
     }
 
     /// A node refused what these wait for.
-    pub(super) fn refuse_subscribing(&mut self, numbers: Vec<u64>, error: &[u8]) {
+    pub(super) fn refuse_subscribing(&mut self, numbers: BTreeSet<u64>, error: &[u8]) {
         for number in numbers {
             self.give_up_subscribing(number, |worker, ticket| {
                 worker.clients.settle(ticket, error, Outcome::ServerError, worker.now);
