@@ -50,6 +50,12 @@ impl Worker {
             self.release_large_read(client);
         }
         let Some(session) = self.clients.get(index) else { return };
+        if session.special.has(Special::ALONE) {
+            // Whatever is taken is that of the request before, which has come whole: that nothing
+            // more of this one comes is no fault.
+            session.blocked = true;
+            return;
+        }
         // A claim can become a few bytes smaller when the next header is there.
         let announced = session.scanner.announced_bytes().max(session.large_bytes);
         if announced <= self.settings.large_request {

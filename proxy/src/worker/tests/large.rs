@@ -186,6 +186,28 @@ fn half_a_large_request_does_not_hold_the_budget_for_ever() {
     assert!(bench.closed.contains(&silent));
 }
 
+/// Half a request behind it was taken for half of the large one, which had come whole.
+#[test]
+fn half_a_request_behind_a_large_one_that_waits_is_no_fault() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    bench.kill(1, true);
+    // In two reads: only then its bytes were taken of the budget.
+    let whole = encode(&format!("SET {key} {}", "x".repeat(LARGE)));
+    bench.send_raw(client, &whole[..LARGE / 2]);
+    bench.send_raw(client, &whole[LARGE / 2..]);
+    let next = encode("PING");
+    bench.send_raw(client, &next[..5]);
+    bench.live(Duration::from_secs(6));
+    assert_eq!((bench.closed.len(), bench.got(client)), (0, String::new()));
+    bench.send_raw(client, &next[5..]);
+    bench.revive(1);
+    bench.live(Duration::from_secs(1));
+    bench.answer(1, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n+PONG\r\n");
+}
+
 #[test]
 fn a_request_larger_than_the_whole_budget_is_refused() {
     let mut bench = Bench::new();
