@@ -77,6 +77,13 @@ pub fn with_time_left(args: &Args<'_>, timeout: Timeout, left: Duration) -> Vec<
     frame
 }
 
+/// Whether this, the beginning of what a node says to a request that blocks (behind its word to
+/// ASKING, if there is one), says that something was taken for it.
+pub fn holds_element(reply: &[u8]) -> bool {
+    let reply = reply.strip_prefix(b"+OK\r\n").unwrap_or(reply);
+    matches!(reply, [b'*' | b'$' | b'%', length @ ..] if !length.starts_with(b"-"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +139,18 @@ mod tests {
             "GET a",
         ] {
             assert_eq!(of(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn elements_are_told_from_their_absence() {
+        for said in ["*2\r\n$1\r\n", "*", "+OK\r\n*2", "$0\r\n\r\n", "%1\r\n"] {
+            assert!(holds_element(said.as_bytes()), "{said}");
+        }
+        for said in
+            ["", "*-1\r\n", "$-1\r\n", "_\r\n", "-ERR x\r\n", "+OK\r\n", "+OK\r\n_\r\n", ":1\r\n"]
+        {
+            assert!(!holds_element(said.as_bytes()), "{said}");
         }
     }
 

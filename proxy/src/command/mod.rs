@@ -36,7 +36,7 @@ mod specs;
 mod table;
 
 pub use allowed::Allowed;
-pub use blocking::{Timeout, timeout, with_time_left};
+pub use blocking::{Timeout, holds_element, timeout, with_time_left};
 pub use class::{Class, RetryUnknown, blocks, class, repeatable};
 pub use flags::Flags;
 pub use handling::{Channels, Handling, Local, Reason};

@@ -6,6 +6,7 @@
 //! the way of a request.
 
 mod inquiry;
+mod last_words;
 mod mail;
 mod ready;
 mod sockets;

@@ -55,6 +55,11 @@ impl Sockets {
         }
     }
 
+    /// Takes the socket at this place, if there is one.
+    pub(super) fn take(&mut self, index: u32) -> Option<Box<Socket>> {
+        self.table.get_mut(index as usize)?.take()
+    }
+
     /// Closes the socket at this place, if there is one.
     pub(super) fn close(&mut self, index: u32) {
         if let Some(place) = self.table.get_mut(index as usize) {

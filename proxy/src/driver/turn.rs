@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
 use super::inquiry::{Inquiry, ends};
+use super::last_words::hear_out;
 use super::mail::{Mail, Mailbox, Sender};
 use super::ready::{Place, ReadyList};
 use super::sockets::{Socket, Sockets};
@@ -242,6 +243,11 @@ impl Driver {
     fn act_on(&mut self, action: Action) {
         match action {
             Action::Dial { connection, endpoint } => self.dial(connection, &endpoint),
+            Action::HearOut { connection } => {
+                if let Some(socket) = self.nodes.take(connection) {
+                    hear_out(socket.stream, Arc::clone(&self.cells));
+                }
+            }
             Action::CloseNode { connection } => {
                 self.nodes.close(connection);
                 self.dials.remove(&connection);

@@ -92,6 +92,7 @@ impl Registry {
         Summary {
             workers: seen.workers.len(),
             clients: seen.workers.iter().map(|worker| worker.clients.get()).sum(),
+            blocked_clients: sum(|worker| &worker.blocked_clients),
             requests_total: seen.all_workers().map(|worker| worker.requests()).sum(),
             parked_requests: sum(|worker| &worker.parked_requests),
             parked_bytes: sum(|worker| &worker.parked_bytes),
@@ -133,6 +134,8 @@ pub struct Summary {
     pub workers: usize,
     /// Client connections that are open.
     pub clients: u64,
+    /// Those of them that wait in a request that blocks.
+    pub blocked_clients: u64,
     /// Requests that got their answer since the process began.
     pub requests_total: u64,
     /// Requests that wait for a shard to come back.

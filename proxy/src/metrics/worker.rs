@@ -162,6 +162,13 @@ cells! {
             /// was changed.
             transactions_null (end = "null"),
         }
+        Gauge "slotway_blocked_clients" "Clients that wait in BLPOP, WAIT and their kin." {
+            blocked_clients,
+        }
+        Counter "slotway_blocked_answers_late_total"
+            "Replies to BLPOP and its kin that are known to have come when their client had left: what they hold nobody gets." {
+            blocked_answers_late,
+        }
         Gauge "slotway_transaction_bytes" "Bytes of commands that wait for their EXEC." {
             transaction_bytes,
         }

@@ -287,6 +287,7 @@ fn surroundings(
                 unix_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
                 uptime_seconds: epoch.elapsed().as_secs(),
                 connected_clients: summary.clients,
+                blocked_clients: summary.blocked_clients,
                 commands_processed: summary.requests_total,
             }
         }),

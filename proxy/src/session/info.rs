@@ -25,6 +25,8 @@ pub struct Facts {
     pub uptime_seconds: u64,
     /// Clients of the whole process.
     pub connected_clients: u64,
+    /// Those of them that wait in a request that blocks.
+    pub blocked_clients: u64,
     /// Requests answered by the whole process.
     pub commands_processed: u64,
 }
@@ -86,7 +88,11 @@ fn server(facts: &Facts, text: &mut String) {
 }
 
 fn clients(facts: &Facts, text: &mut String) {
-    lines!(text, "# Clients"; "connected_clients:{}", facts.connected_clients; "blocked_clients:0");
+    lines!(text,
+        "# Clients";
+        "connected_clients:{}", facts.connected_clients;
+        "blocked_clients:{}", facts.blocked_clients;
+    );
 }
 
 fn persistence(_: &Facts, text: &mut String) {
@@ -124,6 +130,7 @@ mod tests {
             unix_time: Duration::ZERO,
             uptime_seconds: 90_000,
             connected_clients: 3,
+            blocked_clients: 2,
             commands_processed: 12,
         }
     }
@@ -137,6 +144,7 @@ mod tests {
             "role:master",
             "loading:0",
             "cluster_enabled:0",
+            "blocked_clients:2",
             "uptime_in_days:1",
         ] {
             assert!(text.contains(&format!("{line}\r\n")), "{line} in {text}");

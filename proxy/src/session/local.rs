@@ -299,6 +299,7 @@ mod tests {
             unix_time: std::time::Duration::from_micros(12_000_345),
             uptime_seconds: 0,
             connected_clients: 0,
+            blocked_clients: 0,
             commands_processed: 0,
         };
         let mut out = Vec::new();

@@ -62,12 +62,12 @@ impl Session {
         self.stateful.as_ref().is_some_and(|stateful| stateful.blocking.is_some())
     }
 
-    /// What blocked is over.
-    pub fn end_blocking(&mut self) {
-        if let Some(stateful) = &mut self.stateful {
-            stateful.blocking = None;
-            self.drop_state_if_over();
-        }
+    /// What blocked is over. Returns whether something did.
+    pub fn end_blocking(&mut self) -> bool {
+        let Some(stateful) = &mut self.stateful else { return false };
+        let blocked = stateful.blocking.take().is_some();
+        self.drop_state_if_over();
+        blocked
     }
 
     /// Gives back the memory of a state of which nothing is left.

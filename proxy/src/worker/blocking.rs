@@ -50,7 +50,9 @@ impl Worker {
         let Some(session) = self.clients.find(client) else { return };
         let until = timeout.and_then(|timeout| Some(now + timeout.time?));
         let blocking = Blocking { since: now, timeout, until };
-        session.stateful.get_or_insert_default().blocking = Some(blocking);
+        if session.stateful.get_or_insert_default().blocking.replace(blocking).is_none() {
+            self.cells.blocked_clients.add(1);
+        }
     }
 
     fn blocking_of(&mut self, client: ClientKey) -> Option<Blocking> {

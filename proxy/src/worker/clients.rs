@@ -1,6 +1,7 @@
 //! What a driver tells about clients: they come, send, take what is written, and leave.
 
 use super::{Action, Worker};
+use crate::command::{self, Class, Flags};
 use crate::node::ClientKey;
 use crate::resp::{request, write};
 use crate::session::{ClientEnd, Closing, Manners, Special};
@@ -70,6 +71,13 @@ impl Worker {
         self.now = now;
         let Some(session) = self.clients.get(index) else { return };
         let key = ClientKey { index, generation: session.generation };
+        let row = session.last_command.map(command::row);
+        let unwritten = session.flow.as_ref().map_or(&[][..], |flow| flow.output());
+        if row.is_some_and(|row| row.flags.contains(Flags::BLOCKING) && row.class != Class::R)
+            && command::holds_element(unwritten)
+        {
+            self.cells.blocked_answers_late.add(1);
+        }
         if !session.unsettled.is_empty() {
             self.drop_parked(key);
         }

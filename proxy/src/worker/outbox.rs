@@ -15,6 +15,12 @@ pub enum Action {
         /// Where to.
         endpoint: Endpoint,
     },
+    /// This node connection is closed next, but a request that blocks is under way on it, whose
+    /// client has left: say the one at once, and count it if the other comes all the same.
+    HearOut {
+        /// The connection's index.
+        connection: u32,
+    },
     /// Close this node connection; its index may be used again at once.
     CloseNode {
         /// The connection's index.

@@ -11,8 +11,9 @@
 //! closed at once, and what is on it ends there as it does for a client that is connected to the
 //! node itself.
 
-use super::Worker;
 use super::lots::Parked;
+use super::{Action, Worker};
+use crate::command::holds_element;
 use crate::node::{ClientKey, Connection, Kind, Phase, Stream, Ticket, Trial, Way};
 use crate::session::OwnConnection;
 use crate::time::Moment;
@@ -196,14 +197,22 @@ impl Worker {
         })
     }
 
-    /// The client leaves, or wants what is on its own connection no more: the connection is closed
-    /// at once. Returns the request that was under way on it; what becomes of it at the node is
-    /// not known if it was handed over.
+    /// The client leaves: its own connection is closed at once. Returns the request that was under
+    /// way on it; what becomes of it at the node is not known if it was handed over.
     pub(super) fn end_own(&mut self, client: ClientKey) -> Option<Ticket> {
         let index = self.own_connection(client)?;
+        let connection = self.connections.get_mut(index as usize)?;
+        if connection.tickets_mut().any(|t| t.way == Way::Blocking && !t.reads_only) {
+            if connection.stream != Stream::Whole || holds_element(&connection.partial) {
+                self.cells.blocked_answers_late.add(1);
+            } else {
+                self.outbox.push(Action::HearOut { connection: index });
+            }
+        }
         self.end_own_at(index)
     }
 
+    /// The client wants what is on this connection of its own no more: as [`Worker::end_own`].
     pub(super) fn end_own_at(&mut self, index: u32) -> Option<Ticket> {
         let connection = self.close_connection(index)?;
         let pool = connection.pool;

@@ -48,7 +48,7 @@ impl Clients {
             shelf: Vec::new(),
             dirty: Vec::new(),
             overfull: Vec::new(),
-            news: News::default(),
+            news: News::new(Arc::clone(&cells)),
             gathers: Slab::new(),
             next_generation: 0,
             requests_max: settings.requests_max,
@@ -67,6 +67,9 @@ impl Clients {
     /// Takes a client out of the table; its flow goes back to the shelf.
     pub(super) fn remove(&mut self, index: u32) -> Session {
         let mut session = self.table.remove(index as usize);
+        if session.is_blocking() {
+            self.cells.blocked_clients.sub(1);
+        }
         if let Some(flow) = session.flow.take() {
             if flow.gathers > 0 {
                 self.forget_gathers(ClientKey { index, generation: session.generation });
@@ -328,8 +331,9 @@ impl Clients {
 }
 
 /// What has happened in this turn that concerns more than one client's own reply.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct News {
+    cells: Arc<WorkerCells>,
     /// Clients that had to wait and may be able to go on.
     resumable: Vec<u32>,
     /// Requests (by `arrival`) that may be sent now, if they waited for an earlier one.
@@ -341,6 +345,16 @@ pub(super) struct News {
 }
 
 impl News {
+    fn new(cells: Arc<WorkerCells>) -> News {
+        News {
+            cells,
+            resumable: Vec::new(),
+            next_up: Vec::new(),
+            gathered: Vec::new(),
+            large_done: Vec::new(),
+        }
+    }
+
     /// The bookkeeping when a request is settled.
     #[inline(always)]
     fn settled(&mut self, session: &mut Session, ticket: &Ticket) {
@@ -369,7 +383,9 @@ impl News {
         }
         if session.special.has(Special::ALONE) && ticket.part == WHOLE {
             session.special.set(Special::ALONE, false);
-            session.end_blocking();
+            if session.end_blocking() {
+                self.cells.blocked_clients.sub(1);
+            }
             self.large_done.push(ticket.client);
         }
         // A reply that is not wanted leaves nothing to write, after which it would be looked

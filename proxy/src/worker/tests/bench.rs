@@ -151,6 +151,7 @@ impl Bench {
                 unix_time: Duration::ZERO,
                 uptime_seconds: 0,
                 connected_clients: 0,
+                blocked_clients: 0,
                 commands_processed: 0,
             }),
             node_cells: Box::new(|_| Arc::new(NodeCells::default())),
@@ -372,12 +373,10 @@ impl Bench {
                 self.wires.remove(&connection).expect("an open connection is closed");
             }
             Action::CloseClient { client } => self.closed.push(client),
-            Action::ReadNode { .. } | Action::ReadClient { .. } => {}
+            Action::ReadNode { .. } | Action::ReadClient { .. } | Action::HearOut { .. } => {}
             Action::Refresh(reason) => self.wishes.push(reason),
             Action::Ask { number, client, question } => match question {
-                Question::Own(own) => {
-                    self.worker.answer_own(number, &own, &ends(client), self.now);
-                }
+                Question::Own(own) => self.worker.answer_own(number, &own, &ends(client), self.now),
                 Question::All(all) => self.questions.push((number, all)),
             },
         }

@@ -7,7 +7,7 @@ use super::bench::{Bench, encode, key_of, settings, topology};
 use crate::command::RetryUnknown;
 use crate::session::{CommonQuestion, Part};
 use crate::slot::Slot;
-use crate::worker::Settings;
+use crate::worker::{Action, Settings};
 
 const NULL: &str = "*-1\r\n";
 const FORCED: &str = "-UNBLOCKED force unblock from blocking operation, instance state changed \
@@ -86,6 +86,56 @@ fn a_client_that_leaves_while_it_is_blocked_takes_its_connection_along() {
             assert!(node.is_none(), "its place is free");
         }
     }
+}
+
+#[test]
+fn what_a_node_has_taken_for_who_has_left_is_counted_as_far_as_it_is_known() {
+    let key = key_of(1, 0);
+    for (request, said, counted, asked) in [
+        ("BLPOP k 0", "", 0, true),
+        ("BLPOP k 0", "*2\r\n$1\r\nk\r\n$1\r\n", 1, false),
+        ("BLPOP k 0", "*-1\r", 0, true),
+        ("XREAD BLOCK 0 STREAMS k $", "*1\r\n", 0, false),
+        ("GET k", "$5\r\nab", 0, false),
+    ] {
+        let mut bench = roomy();
+        let client = bench.client();
+        bench.send(client, &request.replace('k', &key));
+        let wire = bench.wires_of(1).into_iter().find(|w| !bench.wires[w].requests.is_empty());
+        bench.say(wire.unwrap(), said.as_bytes());
+        bench.worker.client_lost(client, bench.now);
+        let hears_out = Action::HearOut { connection: wire.unwrap() };
+        assert_eq!(bench.worker.take_action() == Some(hears_out), asked, "{request} {said}");
+        assert_eq!(bench.cells.blocked_answers_late.get(), counted, "{request} {said}");
+    }
+    // It has come, and could not be written any more.
+    for (reply, counted) in [("*2\r\n$1\r\nk\r\n$1\r\nv\r\n", 1), (NULL, 0)] {
+        let mut bench = roomy();
+        let client = bench.client();
+        bench.send(client, &format!("BLPOP {key} 0"));
+        let own = blocked_at(&bench, 1)[0].0;
+        bench.worker.node_bytes(own, reply.as_bytes(), bench.now);
+        bench.worker.client_lost(client, bench.now);
+        assert_eq!(bench.cells.blocked_answers_late.get(), counted);
+    }
+}
+
+#[test]
+fn blocked_clients_are_counted_while_they_are() {
+    let mut bench = roomy();
+    let key = key_of(1, 0);
+    let clients: Vec<u32> = (0..4).map(|_| bench.client()).collect();
+    for &client in &clients {
+        bench.send(client, &format!("BLPOP {key} 5"));
+    }
+    bench.send(clients[0], "PING");
+    assert_eq!(bench.cells.blocked_clients.get(), 4);
+    bench.answer(1, "*-1");
+    bench.worker.client_lost(clients[1], bench.now);
+    bench.turn();
+    assert_eq!(bench.cells.blocked_clients.get(), 2);
+    bench.kill(1, false);
+    assert_eq!(bench.cells.blocked_clients.get(), 0, "answered by the unknown error");
 }
 
 #[test]

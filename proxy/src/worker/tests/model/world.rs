@@ -424,6 +424,7 @@ impl World {
                     let before = self.wires.insert(connection, wire);
                     assert!(before.is_none(), "connection {connection} dialed twice");
                 }
+                Action::HearOut { .. } => {}
                 Action::CloseNode { connection } => {
                     assert!(self.haunt(connection), "an open connection is closed");
                 }
