@@ -16,7 +16,7 @@ use crate::command::{Row, key_positions, resolve, timeout, with_time_left};
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Connection, Expected, Kind, Phase, Ticket};
 use crate::resp::{Args, write};
-use crate::session::{Away, Blocking};
+use crate::session::{Away, Blocking, ClientEnd};
 use crate::slot::Slot;
 use crate::time::Moment;
 
@@ -340,12 +340,15 @@ impl Worker {
             self.leave_behind(pool, lost);
         }
         if let Some(ticket) = self.end_own_at(own) {
-            self.end_unblocked(&ticket, unblock.with_error);
+            // If slotway ends, nothing is said that is not known.
+            self.end_unblocked(&ticket, unblock.with_error || self.draining);
         }
     }
 
     fn end_unblocked(&mut self, ticket: &Ticket, with_error: bool) {
-        if with_error {
+        if with_error && self.draining {
+            self.drop_client(ticket.client.index, ClientEnd::Drained);
+        } else if with_error {
             let reply = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
             self.clients.settle(ticket, reply, Outcome::ServerError, self.now);
         } else {

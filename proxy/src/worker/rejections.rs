@@ -70,6 +70,7 @@ impl Worker {
                 self.trial_back(ticket.trial, pool, ticket.slot, true);
                 self.give_up_unknown(&ticket, "sent again, it was answered with an error");
             }
+            Verdict::Deliver if self.ends_unanswered(&ticket, reply) => {}
             Verdict::Deliver => {
                 if ticket.client != NOBODY {
                     self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);

@@ -26,6 +26,9 @@ impl Worker {
         } else {
             self.plain_request(index, args)
         };
+        if self.draining && step == Step::Taken {
+            self.ends_with_transaction(index);
+        }
         if tracks
             && step == Step::Taken
             && let Some(number) = number

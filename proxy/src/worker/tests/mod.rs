@@ -5,6 +5,7 @@ mod blocking;
 mod bounds;
 mod diary;
 mod doubt;
+mod drained;
 mod failures;
 mod gather;
 mod gather_random;
