@@ -11,12 +11,14 @@ pub struct Subscriptions {
     kinds: [BTreeSet<u32>; 3],
     /// The number of its SUBSCRIBE that waits to be confirmed.
     pub waiting: Option<u64>,
+    /// Of the UNSUBSCRIBE at hand, which is executed in steps: how many names are done.
+    pub ended: usize,
 }
 
 impl Subscriptions {
     /// It has none and waits for none.
     pub fn is_over(&self) -> bool {
-        self.waiting.is_none() && self.total() == 0
+        self.waiting.is_none() && self.ended == 0 && self.total() == 0
     }
 
     /// All of them.

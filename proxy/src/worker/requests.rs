@@ -257,6 +257,10 @@ impl Worker {
             return Step::Later;
         }
         session.last_command = Some(row.id);
+        if local == command::Local::Reset && self.ends_many_subscriptions(index) {
+            return Step::Later;
+        }
+        let Some(session) = self.clients.get(index) else { return Step::Taken };
         let facts = &self.around.facts;
         let answer = match session::question(local, args, session) {
             None if local == command::Local::Proxy => self.operator(row, args, &mut reply),

@@ -20,7 +20,7 @@ mod upstream;
 
 pub(super) use counts::Question;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -51,6 +51,10 @@ pub(super) struct PubSub {
     primaries: Vec<u16>,
     /// What is to be placed again, and when.
     again: BTreeSet<(Moment, u32)>,
+    /// Clients that have left, with those of their subscriptions that are not ended yet.
+    leaving: VecDeque<(ClientKey, Vec<u32>)>,
+    /// Clients in the middle of an UNSUBSCRIBE.
+    unfinished: VecDeque<ClientKey>,
     gaps: Gaps,
     echoes: Echoes,
     last_ask: u64,
@@ -156,6 +160,9 @@ impl PubSub {
 impl Worker {
     /// When [`Worker::tick_pubsub`] wants to be called, if nothing happens before.
     pub(super) fn next_pubsub_event(&self) -> Option<Moment> {
+        if !self.pubsub.leaving.is_empty() || !self.pubsub.unfinished.is_empty() {
+            return Some(self.now); // with the next turn
+        }
         let again = self.pubsub.again.first().map(|&(at, _)| at);
         let upstream = self.pubsub.upstreams.values().filter_map(Upstream::next_event).min();
         let deadline = self.pubsub.deadlines.first().map(|&(at, _)| at);
@@ -164,6 +171,7 @@ impl Worker {
 
     /// Tries again what failed, ends what waited too long.
     pub(super) fn tick_pubsub(&mut self) {
+        self.go_on_ending();
         self.end_overdue_subscribing();
         self.dial_upstreams_again();
         while let Some(&(at, id)) = self.pubsub.again.first()

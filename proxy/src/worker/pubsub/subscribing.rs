@@ -14,6 +14,10 @@ use crate::time::Moment;
 use crate::worker::Worker;
 use crate::worker::requests::Step;
 
+/// So many subscriptions are ended in one turn; others do not wait for more than the millisecond or
+/// two that this takes. A hundred thousand at once took a quarter of a second.
+const AT_ONCE: usize = 1000;
+
 const NOWHERE: &str = "no node has confirmed the subscription";
 
 /// A SUBSCRIBE that is not confirmed yet: nothing further of its client is looked at.
@@ -237,7 +241,11 @@ impl Worker {
         channels: Channels,
         args: &Args<'_>,
     ) -> Step {
+        if self.waits_for_next_turn(index) {
+            return Step::Later;
+        }
         let over = |s: &Stateful| s.subscriptions.is_over();
+        let more = self.has_more_to_end(index, channels, args);
         let session = self.clients.get(index);
         let has_none = session.is_none_or(|s| s.stateful.as_deref().is_none_or(over));
         let is_wrong = has_none && self.is_valkey_8_0();
@@ -254,13 +262,15 @@ impl Worker {
         }
         let mut reply = Vec::new();
         if args.len() > 1 {
-            for name in args.iter().skip(1) {
+            let ended = own.map_or(0, |own| own.ended);
+            for name in args.iter().skip(1 + ended).take(AT_ONCE) {
                 let id = self.pubsub.find(channels, name);
                 let count = self.leave(key, channels, id);
                 subscriptions::unsubscribed(&mut reply, resp3, channels, Some(name), count);
             }
         } else {
-            let all = own.map(|own| own.of(channels).iter().copied().collect::<Vec<u32>>());
+            let all = own.map(|own| own.of(channels).iter().copied().take(AT_ONCE).collect());
+            let all: Option<Vec<u32>> = all;
             for &id in all.iter().flatten() {
                 let name = self.pubsub.subjects.get(id as usize).map(|s| s.name.clone());
                 let count = self.leave(key, channels, Some(id));
@@ -272,13 +282,89 @@ impl Worker {
                 subscriptions::unsubscribed(&mut reply, resp3, channels, None, count);
             }
         }
-        if let Some(session) = self.clients.get(index) {
-            session.drop_state_if_over();
-            session.take_mute();
-        }
-        self.cells.request_done(row.id.index(), Outcome::Ok, 0);
         self.answer_pushing(index, &reply);
+        let Some(session) = self.clients.get(index) else { return Step::Taken };
+        if more {
+            if args.len() > 1 {
+                session.stateful.get_or_insert_default().subscriptions.ended += AT_ONCE;
+            }
+            session.blocked = true;
+            self.pubsub.unfinished.push_back(key);
+            return Step::Later;
+        }
+        if let Some(stateful) = &mut session.stateful {
+            stateful.subscriptions.ended = 0;
+        }
+        session.drop_state_if_over();
+        session.take_mute();
+        self.cells.request_done(row.id.index(), Outcome::Ok, 0);
         Step::Taken
+    }
+
+    /// Whether this client has done its step of this turn: that it can be written to, or that
+    /// something else has happened, is no reason to go on.
+    fn waits_for_next_turn(&mut self, index: u32) -> bool {
+        let Some(session) = self.clients.get(index) else { return false };
+        let key = ClientKey { index, generation: session.generation };
+        let waits = self.pubsub.unfinished.contains(&key);
+        session.blocked |= waits;
+        waits
+    }
+
+    /// Whether this UNSUBSCRIBE ends more subscriptions than are ended in one turn.
+    fn has_more_to_end(&mut self, index: u32, channels: Channels, args: &Args<'_>) -> bool {
+        let stateful = self.stateful(index);
+        let own = stateful.map(|stateful| &stateful.subscriptions);
+        let left = match args.len() {
+            1 => own.map_or(0, |own| own.of(channels).len()),
+            words => words - 1 - own.map_or(0, |own| own.ended),
+        };
+        left > AT_ONCE
+    }
+
+    /// RESET ends all subscriptions of a client: if they are many, some are ended now, and it is to
+    /// be looked at again in the next turn.
+    pub(in crate::worker) fn ends_many_subscriptions(&mut self, index: u32) -> bool {
+        if self.waits_for_next_turn(index) {
+            return true;
+        }
+        let Some(session) = self.clients.get(index) else { return false };
+        let key = ClientKey { index, generation: session.generation };
+        let Some(stateful) = &mut session.stateful else { return false };
+        if stateful.subscriptions.total() <= AT_ONCE {
+            return false;
+        }
+        session.blocked = true;
+        self.pubsub.unfinished.push_back(key);
+        let mut left = AT_ONCE;
+        for channels in Channels::ALL {
+            let own = self.stateful(index).map(|stateful| stateful.subscriptions.of(channels));
+            let some: Vec<u32> = own.into_iter().flatten().copied().take(left).collect();
+            left -= some.len();
+            for id in some {
+                self.leave(key, channels, Some(id));
+            }
+        }
+        true
+    }
+
+    /// Ends some more of the subscriptions of those who have left, and lets one that is in the
+    /// middle of an UNSUBSCRIBE go on.
+    pub(super) fn go_on_ending(&mut self) {
+        if let Some((key, mut ids)) = self.pubsub.leaving.pop_front() {
+            let rest = ids.split_off(ids.len().saturating_sub(AT_ONCE));
+            for id in rest {
+                self.part(key, id);
+            }
+            if !ids.is_empty() {
+                self.pubsub.leaving.push_back((key, ids));
+            }
+        }
+        if let Some(key) = self.pubsub.unfinished.pop_front()
+            && self.clients.find(key).is_some()
+        {
+            self.clients.unblock(key.index);
+        }
     }
 
     fn is_valkey_8_0(&self) -> bool {
@@ -320,10 +406,15 @@ impl Worker {
             }
             self.count_dropped(&waiting.ticket);
         }
-        for channels in Channels::ALL {
-            for &id in all.of(channels) {
-                self.part(key, id);
-            }
+        let mut ids: Vec<u32> = Channels::ALL.iter().flat_map(|&c| all.of(c)).copied().collect();
+        if ids.len() > AT_ONCE {
+            // It has left (see `ends_many_subscriptions`): it gets nothing more, and when they end
+            // is nobody's concern.
+            ids.shrink_to_fit();
+            return self.pubsub.leaving.push_back((key, ids));
+        }
+        for id in ids {
+            self.part(key, id);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Subscriptions: confirmed, shared, moved, lost, and what clients see of it.
 
+mod many;
+
 use std::time::Duration;
 
 use super::bench::{Bench, key_of, node_id, settings, topology};
