@@ -215,5 +215,6 @@ fn flags(session: &Session) -> String {
         }
     }
     flags.extend(session.tracking().map(|tracking| tracking.flags()));
+    flags.extend(session.no_evict.then_some('e'));
     if flags.is_empty() { "N".into() } else { flags }
 }

@@ -59,6 +59,7 @@ pub fn answer(
             session.mode = Mode::BASE;
             session.name = None;
             session.replies = Replies::On;
+            session.no_evict = false;
             write::simple(out, "RESET");
         }
         Local::Auth => return auth(args, out),
@@ -71,7 +72,14 @@ pub fn answer(
         Local::ClientSetname => return set_name(args.get(2).unwrap_or_default(), session, out),
         Local::ClientSetinfo => return set_info(args, session, out),
         Local::ClientReply => return connection::reply_mode(args, session, out),
-        Local::ClientNoEvict => return connection::switch(args, out, None),
+        Local::ClientNoEvict => {
+            let answer = connection::switch(args, out, None);
+            if answer == Answer::Served {
+                // No client is evicted here.
+                session.no_evict = args.get(2).unwrap_or_default().eq_ignore_ascii_case(b"on");
+            }
+            return answer;
+        }
         Local::ClientNoTouch => return connection::switch(args, out, Some(connection::NO_TOUCH)),
         Local::ClientCaching => return tracking::caching(args, session, out),
         Local::ClientGetredir => write::integer(out, tracking::redirect(session)),

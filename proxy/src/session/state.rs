@@ -206,6 +206,8 @@ pub struct Session {
     pub replies: Replies,
     /// There was a reply that it did not want.
     pub has_muted: bool,
+    /// It said CLIENT NO-EVICT ON, of which it is shown that it did.
+    pub no_evict: bool,
     /// Its last request.
     pub last_command: Option<CommandId>,
     /// When it connected.
@@ -251,6 +253,7 @@ impl Session {
             mode: Mode::BASE,
             replies: Replies::On,
             has_muted: false,
+            no_evict: false,
             last_command: None,
             connected: Moment::default(),
             active: Moment::default(),
