@@ -98,8 +98,13 @@ impl Audience {
         let table = self.table();
         let mut count = Count::default();
         let mut add = |subscribed: &Subscribed| {
-            count.clients += subscribed.clients;
-            count.upstream += subscribed.upstream_at(node);
+            let here = subscribed.upstream_at(node);
+            // Nodes tell one another, but not of shard channels; and what is subscribed to nowhere,
+            // because its connection was lost, receives nothing.
+            if here > 0 || (channels != Channels::Shard && subscribed.upstream() > 0) {
+                count.clients += subscribed.clients;
+            }
+            count.upstream += here;
         };
         table[channels as usize].get(channel).into_iter().for_each(&mut add);
         if channels == Channels::Named {
@@ -158,6 +163,25 @@ impl Audience {
 mod tests {
     use super::*;
     use Channels::{Matching, Named, Shard};
+
+    #[test]
+    fn who_is_subscribed_nowhere_receives_nothing() {
+        let audience = Audience::default();
+        let name: Arc<[u8]> = b"news"[..].into();
+        let [a, b] = ["a", "b"].map(|c| NodeId::parse(c.repeat(40).as_bytes()).unwrap());
+        for channels in [Named, Shard] {
+            audience.join(channels, &name);
+            let received = |node| audience.receivers(channels, &name, node);
+            let count = |clients, upstream| Count { clients, upstream };
+            assert_eq!(received(a), count(0, 0));
+            audience.begin(channels, &name, a);
+            assert_eq!(received(a), count(1, 1));
+            assert_eq!(received(b), count(usize::from(channels == Named), 0));
+            audience.end(channels, &name, a);
+            assert_eq!(received(a), count(0, 0));
+            assert_eq!(audience.subscribers(channels, &name), count(1, 0), "it is all the same");
+        }
+    }
 
     #[test]
     fn who_receives_a_message_is_counted_once_for_each_subscription() {
