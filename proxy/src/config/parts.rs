@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -150,17 +150,20 @@ fn discovery_settings(config: &Config) -> anyhow::Result<discovery::Settings> {
 }
 
 /// How to log in at the nodes. A password file is read anew each time, so that a changed secret
-/// is used by the next connection.
+/// is used by the next connection. While it cannot be read, because it is just being replaced, the
+/// last one that could be is used: without one slotway would be the nodes' default user, who may
+/// be permitted what slotway is not.
 fn credentials(config: &Config) -> anyhow::Result<CredentialsSource> {
     let user = config.node_user.clone();
     if let Some(file) = config.node_password_file.clone() {
-        read_password(&file)?;
-        return Ok(CredentialsSource::new(move || match read_password(&file) {
-            Ok(password) => Some(Credentials { user: user.clone(), password }),
-            Err(error) => {
-                tracing::warn!("{error:#}");
-                None
+        let last = Mutex::new(read_password(&file)?);
+        return Ok(CredentialsSource::new(move || {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            match read_password(&file) {
+                Ok(password) => *last = password,
+                Err(error) => tracing::warn!("{error:#}; the one before is used"),
             }
+            Some(Credentials { user: user.clone(), password: last.clone() })
         }));
     }
     Ok(match &config.node_password {
@@ -203,6 +206,29 @@ mod tests {
                 let all = 1 + workers * (1 + extra);
                 assert!(all <= node_connections_max, "{workers} workers: {all}");
             }
+        }
+    }
+
+    /// Who sent no AUTH then was let in as the nodes' default user, if that needs no password.
+    #[test]
+    fn while_a_secret_is_replaced_the_old_one_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let user = Some("app".to_owned());
+        let config =
+            Config { node_user: user, node_password_file: Some(file.clone()), ..Config::default() };
+        assert!(credentials(&config).is_err());
+        fs::write(&file, "old\n").unwrap();
+        let source = credentials(&config).unwrap();
+        let password = || String::from_utf8(source.get().unwrap().password.expose().to_vec());
+        for (content, expected) in
+            [(None, "old"), (Some(""), "old"), (Some("new"), "new"), (None, "new")]
+        {
+            match content {
+                Some(content) => fs::write(&file, content).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            assert_eq!(password().unwrap(), expected);
         }
     }
 }
