@@ -7,3 +7,4 @@ mod client;
 mod crowd;
 mod faults;
 mod notifications;
+mod permissions;
