@@ -44,6 +44,7 @@ mod ports;
 mod folder;
 mod output;
 mod process;
+mod nodes_conf;
 mod server;
 mod cluster;
 mod standalone;

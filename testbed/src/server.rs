@@ -1,5 +1,6 @@
 //! One Redis or Valkey server: its settings, its process, and a control connection to it.
 
+use crate::nodes_conf::{self, NODES_CONF};
 use crate::output::{Output, last_lines};
 use crate::ports::Port;
 use crate::process::{Process, find_program};
@@ -60,7 +61,7 @@ impl Recipe {
         ];
         if self.cluster {
             lines.push("cluster-enabled yes".to_owned());
-            lines.push("cluster-config-file nodes.conf".to_owned());
+            lines.push(format!("cluster-config-file {NODES_CONF}"));
         }
         if self.version()?.at_least(7, 0) {
             // DEBUG SLEEP, DEBUG RELOAD and the like are made for tests.
@@ -229,6 +230,7 @@ impl Server {
         if self.state().process.exited().is_none() {
             self.end(Signal::SIGTERM)?;
         }
+        nodes_conf::mend(&self.folder)?;
         self.state().process = run(&self.recipe, &self.folder, &self.port)?;
         self.wait_ready()
     }
