@@ -157,19 +157,21 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, pair: &Pair, repl
     let _ = (from.set_nodelay(true), from.set_read_timeout(Some(Duration::from_millis(20))));
     let mut chunk = [0; 16 << 10];
     while !state.ended.load(Ordering::SeqCst) {
-        let read = from.read(&mut chunk);
-        let length = if replies { 0 } else { *read.as_ref().unwrap_or(&0) };
+        let read = match from.read(&mut chunk) {
+            // It goes on reading after a cut too: only what it has read is seen to be held.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                continue;
+            }
+            read => read.unwrap_or(0),
+        };
+        let length = if replies { 0 } else { read };
         state.held.fetch_add(length, Ordering::SeqCst);
         // What arrives after the cut, its end too, waits for the healing.
         state.wait_whole(Some(pair));
         while replies && state.mute.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(1));
         }
-        let goes_on = match read {
-            Ok(0) => false,
-            Ok(length) => to.write_all(&chunk[..length]).is_ok(),
-            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        };
+        let goes_on = read > 0 && to.write_all(&chunk[..read]).is_ok();
         state.held.fetch_sub(length, Ordering::SeqCst);
         if !goes_on {
             break;
@@ -195,5 +197,31 @@ impl State {
         {
             thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait_until;
+
+    #[test]
+    fn what_comes_long_after_the_cut_is_seen_to_be_held() -> Result<()> {
+        let node = TcpListener::bind("127.0.0.1:0")?;
+        let link = Link::start(&node.local_addr()?.to_string())?;
+        let mut near = TcpStream::connect(&link.addr)?;
+        let (mut far, _) = node.accept()?;
+        let mut got = [0; 1];
+        near.write_all(b"a")?;
+        far.read_exact(&mut got)?;
+        link.cut();
+        // Nothing is sent for longer than a read waits.
+        thread::sleep(Duration::from_millis(60));
+        near.write_all(b"b")?;
+        wait_until("it to be held", Duration::from_secs(10), || link.held() == 1)?;
+        link.heal();
+        far.read_exact(&mut got)?;
+        assert_eq!(&got, b"b");
+        wait_until("nothing to be held", Duration::from_secs(10), || link.held() == 0)
     }
 }
