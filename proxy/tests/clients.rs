@@ -10,7 +10,7 @@ mod programs;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use programs::{node, or_skip, program, python, run, scripts};
 use redis::{Value, cmd};
+use tempfile::TempDir;
 use testbed::{Cluster, Proxy, ServerVersion, Shared};
 
 /// A cluster of 3 primaries, and slotway before it.
@@ -65,28 +66,55 @@ fn redis_py_works() -> Result<()> {
     Ok(())
 }
 
-/// Its workers block all the time, on a node that is replaced three times under them.
+/// Their workers block all the time, on a node that is replaced under them.
 #[test]
-fn a_job_queue_works_through_failovers() -> Result<()> {
+fn huey_works_through_failovers() -> Result<()> {
     let Some(mut python) = or_skip("Huey of Python", python("huey"))? else { return Ok(()) };
+    python.arg(scripts().join("python/job_queue.py"));
+    through_failovers(python, "huey.redis.jobs", "done", &[300, 900, 1500])
+}
+
+#[test]
+fn celery_works_through_a_failover() -> Result<()> {
+    let Some(mut python) = or_skip("Celery of Python", python("celery"))? else { return Ok(()) };
+    python.arg(scripts().join("python/celery_jobs.py"));
+    through_failovers(python, "{celery}", "{celery}done", &[150])
+}
+
+#[test]
+fn bullmq_works_through_failovers() -> Result<()> {
+    let Some(folder) = or_skip("BullMQ of Node.js", node())? else { return Ok(()) };
+    let (script, _place) = beside_packages(&folder, "bullmq")?;
+    let mut node = program("node").map_err(anyhow::Error::msg)?;
+    node.arg(script);
+    through_failovers(node, "{bull}", "{bull}done", &[150, 500])
+}
+
+/// Runs a job queue, all of whose keys are in the slot of `key`; the primary of that slot is
+/// replaced each time that so many jobs are in the list `done`.
+fn through_failovers(
+    mut program: Command,
+    key: &str,
+    done: &str,
+    thresholds: &[usize],
+) -> Result<()> {
     let cluster = Cluster::builder().node_timeout(Duration::from_secs(2)).start()?;
     let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
-    let mut done = proxy.client()?;
-    let script = scripts().join("python/job_queue.py");
-    python.arg(&script).arg(proxy.port().to_string());
+    let mut client = proxy.client()?;
+    program.arg(proxy.port().to_string());
     let (output, failovers) = std::thread::scope(|scope| {
         let failovers = scope.spawn(|| -> Result<()> {
-            let slot = testbed::key_slot("huey.redis.jobs");
-            for enough in [300, 900, 1500] {
+            let slot = testbed::key_slot(key);
+            for &enough in thresholds {
                 testbed::wait_until("jobs to be done", Duration::from_secs(30), || {
-                    cmd("LLEN").arg("done").query::<usize>(&mut done).is_ok_and(|n| n > enough)
+                    cmd("LLEN").arg(done).query::<usize>(&mut client).is_ok_and(|n| n > enough)
                 })?;
                 let shard = cluster.shard(cluster.primary_of(slot)?.shard());
                 cluster.failover(&shard.replica()?, testbed::FailoverKind::Normal)?;
             }
             Ok(())
         });
-        (run("job_queue.py", &python), failovers.join())
+        (run("the job queue", &program), failovers.join())
     });
     ensure!(output?.contains("ok: each job is done once"));
     failovers.ok().context("the failovers panicked")?
@@ -115,14 +143,18 @@ fn node_redis_works() -> Result<()> {
 
 fn node_script(name: &str, claims: usize) -> Result<()> {
     let Some(folder) = or_skip(name, node())? else { return Ok(()) };
-    // Node.js looks for packages from where the script lies: it lies beside them under a name of
-    // its own for each run.
-    let place = tempfile::Builder::new().prefix("scripts-").tempdir_in(&folder)?;
+    let (script, _place) = beside_packages(&folder, name)?;
+    hold(program("node").map_err(anyhow::Error::msg)?, &script, claims)
+}
+
+/// A script of Node.js, which looks for packages from where the script lies: it lies beside them
+/// under a name of its own for each run, as long as the folder is held.
+fn beside_packages(folder: &Path, name: &str) -> Result<(PathBuf, TempDir)> {
+    let place = tempfile::Builder::new().prefix("scripts-").tempdir_in(folder)?;
     for file in ["shared.mjs", &format!("{name}.mjs")] {
         fs::copy(scripts().join("node").join(file), place.path().join(file))?;
     }
-    let node = program("node").map_err(anyhow::Error::msg)?;
-    hold(node, &place.path().join(format!("{name}.mjs")), claims)
+    Ok((place.path().join(format!("{name}.mjs")), place))
 }
 
 /// `redis-cli` before a terminal, with its help, as a person uses it.
