@@ -310,6 +310,12 @@ impl Worker {
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, args: &Args<'_>) -> Step {
         // A name that is in no table has no row: one label for them all.
         self.cells.request_done(usize::MAX, Outcome::Refused, 0);
+        if let Some(session) = self.clients.get(index) {
+            session.last_command = match refusal {
+                Refusal::Unknown | Refusal::UnknownSubcommand(_) => None,
+                Refusal::WrongArity(row) | Refusal::NotPassedOn(row, _) => Some(row.id),
+            };
+        }
         if matches!(refusal, Refusal::WrongArity(row) if row.id == command::EXEC) {
             // A server discards all the same, also what is watched without MULTI.
             self.end_transaction(index);

@@ -3,6 +3,7 @@
 
 mod crowd;
 mod queues;
+mod sessions;
 mod stage;
 mod wait;
 
