@@ -275,12 +275,13 @@ impl Worker {
             self.refuse_overloaded(&ticket, "too many requests wait for nodes that are away");
             return None;
         }
-        self.divert(&mut ticket);
-        ticket.hops = 0;
-        ticket.previous = NO_POOL;
+        // Before later ones are called back, which have to find their place behind it.
         self.parking.requests += 1;
         self.parking.bytes += self.weight(&frame);
         self.show_parking();
+        self.divert(&mut ticket);
+        ticket.hops = 0;
+        ticket.previous = NO_POOL;
         let until = self.blocks_until(&ticket);
         if let Some(until) = until {
             self.timers.insert((until, ticket.arrival), ticket.slot);

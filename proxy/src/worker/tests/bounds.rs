@@ -1,5 +1,7 @@
 //! Every queue has a bound and an answer at the bound.
 
+use std::time::Duration;
+
 use super::bench::{Bench, encode, key_of, settings};
 use crate::worker::Settings;
 
@@ -67,6 +69,26 @@ fn the_newest_request_is_refused_when_too_many_wait() {
         assert_eq!(bench.got(client), "");
     }
     assert_eq!(bench.cells.park_refused.get(), 1);
+}
+
+/// A later one of the same client was queued already, and the kernel had taken nothing of it.
+#[test]
+fn what_is_called_back_behind_a_request_that_waits_is_counted_after_it() {
+    let mut bench = Bench::with(Settings { park_max_requests: 1, ..settings() });
+    let (client, key) = (bench.client(), key_of(1, 0));
+    let (wire, first) = (bench.wires_of(1)[0], format!("INCR {key}"));
+    bench.wires.get_mut(&wire).unwrap().takes = Some(encode(&first).len());
+    bench.send(client, &first);
+    bench.send(client, &format!("APPEND {key} x"));
+    bench.answer(1, "-LOADING Redis is loading the dataset in memory");
+    assert_eq!(bench.cells.parked_requests.get(), 1);
+    bench.wires.get_mut(&wire).unwrap().takes = None;
+    bench.advance(Duration::from_millis(50));
+    assert_eq!(bench.at(1), [first]);
+    bench.answer(1, ":1");
+    let got = bench.got(client);
+    assert!(got.starts_with(":1\r\n-OVERLOADED not executed: "), "the newest one: {got}");
+    assert_eq!(bench.cells.parked_requests.get(), 0);
 }
 
 #[test]
