@@ -9,11 +9,10 @@
 use std::time::Duration;
 
 use super::rejections::is_rejection;
-use super::{WishReason, Worker};
+use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
 use crate::node::{Connection, Expected, Kind as Use, Phase, Replies, Stream, Ticket, Trial};
 use crate::resp::reply::Kind;
-use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::NodeId;
 
@@ -239,7 +238,9 @@ impl Worker {
             // Asked of the map: a redirect of a node that is behind may have patched the route.
             let owner = slot.map(|slot| self.topology.primary_of(slot));
             let owner = owner.map(|owner| owner.map(|owner| self.topology.node(owner).id));
-            if owner.is_some_and(|owner| owner.is_none() || owner != node) {
+            let sent_on_by = self.pools.get(usize::from(ticket.previous)).map(|node| node.id);
+            let replaced = |owner| owner != node && (owner != sent_on_by || !self.is_primary(node));
+            if owner.is_some_and(|owner| owner.is_none() || replaced(owner)) {
                 self.end_unconfirmed(pool, ticket, frame, REPLACED);
             } else if kind == Kind::Error {
                 self.error_reply(pool, ticket, frame, &reply);
@@ -279,7 +280,7 @@ impl Worker {
                 continue;
             }
             node.unconfirmed = false;
-            if self.topology.primaries().any(|node| self.topology.node(node).id == id) {
+            if self.is_primary(Some(id)) {
                 self.begin_use(index);
             } else {
                 self.drop_connection(index, true); // it was replaced
@@ -291,16 +292,31 @@ impl Worker {
     /// the new owner if it changes nothing, and is unknown for ever if it may have.
     pub(super) fn abandon_superseded(&mut self) {
         let routes = self.routes.clone();
-        let elsewhere = |pool: u16| {
-            move |ticket: &Ticket, routes: &[u16; Slot::COUNT]| {
-                ticket.slot.is_none_or(|slot| routes[slot.index()] != pool)
-            }
-        };
-        let suspects = self.suspects();
-        for (index, pool) in suspects {
-            let moved = elsewhere(self.base_of(pool));
+        for (index, pool) in self.suspects() {
+            let base = self.base_of(pool);
+            let node = self.pools.get(usize::from(pool)).map(|node| node.id);
+            let may_ask = self.is_primary(node);
+            // One that the owner sent on with ASK waits like those of the node's own slots.
+            let sent_on = |ticket: &Ticket, owner: u16| may_ask && ticket.previous == owner;
+            let moved = |ticket: &Ticket| {
+                let owner = ticket.slot.map_or(NO_POOL, |slot| routes[slot.index()]);
+                owner != base && (owner == NO_POOL || !sent_on(ticket, owner))
+            };
             let Some(connection) = self.suspect_at(index) else { continue };
-            let abandoned = connection.abandon(|ticket| moved(ticket, &routes));
+            let abandoned = connection.abandon(moved);
+            // Nor does it keep others from trying whether the owner serves the slot.
+            let tries = connection.tickets_mut().filter(|ticket| {
+                let is_sent_on = sent_on(ticket, routes[ticket.slot.unwrap_or_default().index()]);
+                is_sent_on && ticket.trial == Trial::Slot
+            });
+            let mut tried = Vec::new();
+            for ticket in tries {
+                ticket.trial = Trial::No;
+                tried.push(ticket.slot);
+            }
+            for slot in tried {
+                self.trial_back(Trial::Slot, pool, slot, false);
+            }
             self.fence_abandoned(index, !abandoned.is_empty());
             for (ticket, frame) in abandoned {
                 self.end_unconfirmed(pool, ticket, frame, REPLACED);
@@ -354,7 +370,8 @@ impl Worker {
     }
 
     /// What a node that takes nothing was never handed is given up at its deadline like whatever
-    /// waits elsewhere.
+    /// waits elsewhere. (What it has in part waits like what it has whole: its connection would
+    /// have to end there, and a large value may just take its time.)
     fn end_overdue_unsent(&mut self) {
         let (now, deadlines) = (self.now, self.settings.deadlines.clone());
         let overdue = self.call_back(|_, ticket| deadlines.is_over(ticket, now));
@@ -373,6 +390,11 @@ impl Worker {
         } else {
             self.give_up_unknown(ticket, why);
         }
+    }
+
+    /// Whether this node is one by the map, with or without slots.
+    fn is_primary(&self, id: Option<NodeId>) -> bool {
+        self.topology.primaries().any(|node| Some(self.topology.node(node).id) == id)
     }
 
     /// The suspect connection in this place: it may have gone meanwhile, and another one be there.

@@ -63,6 +63,57 @@ fn a_pause_is_masked_entirely_and_in_order() {
     assert_eq!(bench.cells.unknown_results.get(), 0);
 }
 
+/// The map names another owner all the time, which was not put in its place.
+#[test]
+fn what_was_sent_on_with_ask_waits_for_a_silent_node_as_well() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.client(), bench.client());
+    let key = key_of(1, 0);
+    let slot = Slot::of_key(key.as_bytes());
+    bench.freeze(2);
+    for (client, request) in [(other, format!("GET {key}")), (client, format!("RPUSH {key} 1"))] {
+        bench.send(client, &request);
+        bench.answer(1, "-TRYAGAIN Multiple keys request during rehashing of slot");
+    }
+    bench.advance(Duration::from_millis(10));
+    assert_eq!(bench.at(1), [format!("RPUSH {key} 1")], "one tries");
+    bench.answer(1, &format!("-ASK {slot} 10.0.0.1:2"));
+    bench.live(Duration::from_secs(4));
+    assert_eq!((bench.cells.suspects.get(), bench.got(client)), (1, String::new()));
+    assert_eq!(bench.at(1), [format!("GET {key}")], "and the next, whom it does not keep waiting");
+    bench.answer(1, "$-1");
+    bench.thaw(2);
+    bench.answer(2, "+OK");
+    bench.answer(2, ":1");
+    assert_eq!(bench.got(client), "", "held until another node says who is primary");
+    bench.look(1);
+    assert_eq!(bench.got(client), ":1\r\n");
+    assert_eq!(bench.cells.unknown_results.get(), 0);
+}
+
+/// … unless the slot has come elsewhere meanwhile, or the node itself was replaced.
+#[test]
+fn what_was_sent_on_with_ask_is_unknown_when_the_silent_node_has_no_part_in_the_slot_any_more() {
+    let ranges = [(0, 5460), (5461, 10922), (10923, 16383)];
+    let [one, two, three] = &ranges.map(|range| [range]);
+    for news in [
+        [(4, &one[..]), (2, &two[..]), (3, &three[..])],
+        [(1, &one[..]), (4, &two[..]), (3, &three[..])],
+    ] {
+        let mut bench = Bench::new();
+        let (client, key) = (bench.client(), key_of(1, 0));
+        let slot = Slot::of_key(key.as_bytes());
+        bench.freeze(2);
+        bench.send(client, &format!("RPUSH {key} 1"));
+        bench.answer(1, &format!("-ASK {slot} 10.0.0.1:2"));
+        bench.live(Duration::from_secs(4));
+        assert_eq!(bench.got(client), "");
+        bench.topology(topology(2, &news));
+        let got = bench.got(client);
+        assert!(got.starts_with("-UNKNOWNRESULT ") && got.contains("replaced"), "{got}");
+    }
+}
+
 #[test]
 fn after_a_failover_reads_go_to_the_new_primary_and_writes_are_unknown() {
     let mut bench = Bench::new();
