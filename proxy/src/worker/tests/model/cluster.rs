@@ -36,9 +36,9 @@ pub(super) struct Node {
     pub(super) frozen: bool,
     /// It hears nothing of the other nodes, and serves all the same.
     pub(super) isolated: bool,
-    /// Its slots that were given to another node without its knowledge, with the epoch of its own
-    /// claim: it executes on.
-    pub(super) stale: BTreeMap<u16, u64>,
+    /// Its slots that were given to another node without its knowledge, as they were then: it
+    /// executes on.
+    pub(super) stale: BTreeMap<u16, Place>,
     /// It was frozen for so long while it owed a reply that slotway must have noticed.
     pub(super) noticed: bool,
     /// Which process this is: a new one after each restart.
@@ -64,6 +64,7 @@ pub(super) struct Cluster {
     pub(super) ops: Vec<Op>,
     pub(super) data: Data,
     pub(super) clock: u64,
+    pub(super) traced: bool,
     revision: u64,
     epoch: u64,
     pub(super) strict: bool,
@@ -96,6 +97,7 @@ impl Cluster {
             ops: Vec::new(),
             data: Data::default(),
             clock: 0,
+            traced: std::env::var_os("SLOTWAY_TRACE").is_some(),
             revision: 1,
             epoch: 1,
             strict: false,
@@ -173,7 +175,7 @@ impl Cluster {
     /// A slot has another owner, who has all its keys or, `elected`, those that its copy had.
     pub(super) fn give(&mut self, slot: u16, owner: u16, elected: bool) {
         let Some(place) = self.slots.get(&slot) else { return };
-        let (before, claim) = (place.owner, place.epoch);
+        let before = place.owner;
         if self.calm || self.nodes[&owner].stale.contains_key(&slot) {
             return; // it has to hear of its fall before it can rise
         }
@@ -182,7 +184,11 @@ impl Cluster {
             if !(elected && holder == before) {
                 self.data.copy(holder, owner, &key);
             }
-            for op in self.data.missing(holder, owner, &key) {
+            let lost = self.data.missing(holder, owner, &key);
+            if self.traced {
+                eprintln!("{key} goes from {holder} to {owner}, without {lost:?}");
+            }
+            for op in lost {
                 self.ops[op].lost = true;
             }
             if holder != owner && holder != before {
@@ -196,15 +202,15 @@ impl Cluster {
         self.epoch += 1;
         let news = (owner, self.epoch);
         let place = Place { owner, epoch: self.epoch, target: None, moved: BTreeSet::new() };
-        self.slots.insert(slot, place);
-        for port in [before, owner] {
-            let node = self.node(port);
-            if port == owner || !(node.frozen || node.isolated) {
-                node.stale.remove(&slot);
-                node.view.insert(slot, news);
-            } else {
-                node.stale.insert(slot, claim);
-            }
+        let old = self.slots.insert(slot, place).expect("a slot");
+        let node = self.node(owner);
+        node.stale.remove(&slot);
+        node.view.insert(slot, news);
+        let node = self.node(before);
+        if before != owner && (node.frozen || node.isolated) {
+            node.stale.insert(slot, old);
+        } else {
+            node.view.insert(slot, news);
         }
         if before != owner && !self.nodes[&before].stale.contains_key(&slot) {
             self.data.drop_slot(before, slot);
@@ -370,7 +376,6 @@ impl Cluster {
         let op = words.iter().find_map(|word| op_of(word)).unwrap_or_else(|| panic!("{words:?}"));
         if let Some(error) = self.rejection(port, asked, &words, rng) {
             let text = format!("-{error}\r\n");
-            self.ops[op].told_to_ask = error.starts_with("ASK ");
             if self.ops[op].kind == Kind::Script {
                 self.ops[op].produce(&text, None); // it could have said so itself
             }
@@ -395,7 +400,7 @@ impl Cluster {
                 self.data.append(port, &key, op);
             }
         }
-        if let Some(&claim) = self.nodes[&port].stale.get(&slot) {
+        if let Some(claim) = self.nodes[&port].stale.get(&slot).map(|place| place.epoch) {
             // What a replaced primary does is lost, and orders nothing.
             self.ops[op].doomed |= self.nodes[&port].noticed;
             self.ops[op].lost = true;

@@ -210,7 +210,7 @@ impl World {
     pub(super) fn haunt(&mut self, index: u32) -> bool {
         let Some(wire) = self.wires.remove(&index) else { return false };
         let now = self.cluster.tick();
-        let unread = wire.unread.iter().filter_map(|(op, _, _)| *op);
+        let unread = wire.unread.iter().filter_map(|unread| unread.op);
         let unserved = wire.requests.iter().filter_map(|r| r.split(' ').find_map(op_of));
         for op in unread.chain(unserved) {
             self.cluster.ops[op].queued = None;

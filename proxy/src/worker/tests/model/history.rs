@@ -39,14 +39,16 @@ pub(super) struct Op {
     /// When its last byte was handed over last, or when it was queued for that.
     pub(super) sent: u64,
     pub(super) sent_to: u16,
+    /// The connection of that.
+    pub(super) sent_on: u32,
     /// When a rejection or a loss of it was read first.
     pub(super) setback: Option<u64>,
-    /// When one was read last.
+    /// When one was read last, or when the kernel had it in part last.
     pub(super) back: Moment,
     pub(super) back_at: u64,
     /// When it was last seen that its client has no answer, and has read whatever there was.
     pub(super) open_at: u64,
-    /// What it was rejected with last is `ASK`.
+    /// What it was rejected with last, where it was sent last, is `ASK`.
     pub(super) told_to_ask: bool,
     /// The beginning of its answer.
     pub(super) answer: Option<String>,
@@ -127,6 +129,7 @@ impl Op {
             queued: None,
             sent: 0,
             sent_to: 0,
+            sent_on: 0,
             setback: None,
             back: Moment::default(),
             back_at: 0,

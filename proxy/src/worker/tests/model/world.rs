@@ -33,8 +33,8 @@ pub(super) struct Wire {
     pub(super) input: Vec<u8>,
     /// Whole requests that the node has not looked at.
     pub(super) requests: VecDeque<String>,
-    /// Requests that the node has not answered, or whose answer has not been read.
-    pub(super) unread: VecDeque<(Option<usize>, bool, usize)>,
+    /// Replies of which not all has been read.
+    pub(super) unread: VecDeque<Unread>,
     /// Replies on their way.
     pub(super) output: Vec<u8>,
     delivered: usize,
@@ -49,6 +49,16 @@ pub(super) struct Wire {
     mode: u8,
     /// Something came while it was not to be read: nobody looks before the worker says so.
     unheard: bool,
+}
+
+/// A reply on its way.
+pub(super) struct Unread {
+    pub(super) op: Option<usize>,
+    rejected: bool,
+    /// It says `ASK`.
+    asks: bool,
+    /// How much was produced on the connection with it.
+    end: usize,
 }
 
 pub(super) struct World {
@@ -80,7 +90,6 @@ pub(super) struct World {
     pub(super) bounds: Bounds,
     /// Things that went wrong so far.
     pub(super) faults: usize,
-    traced: bool,
     /// When a node was frozen last.
     pub(super) last_frozen: Moment,
     /// A shard was away for a whole deadline at some time.
@@ -117,7 +126,6 @@ impl World {
             bounds: Bounds::default(),
             faults: 0,
             last_frozen: Moment::default(),
-            traced: std::env::var_os("SLOTWAY_TRACE").is_some(),
             circuits_opened: false,
             draining: false,
             wished: false,
@@ -130,7 +138,7 @@ impl World {
 
     /// What happens, if SLOTWAY_TRACE is set.
     pub(super) fn say(&self, what: impl Fn() -> String) {
-        if self.traced {
+        if self.cluster.traced {
             eprintln!(
                 "{:>10} {:>6} {}",
                 self.bench.now.micros_since(Moment::default()),
@@ -210,7 +218,7 @@ impl World {
                 let queued = op.queued.take().filter(|(at, _)| *at == index);
                 op.sent = queued.map_or(now, |(_, since)| since);
                 (op.handed, op.at_large) = (true, op.at_large + 1);
-                op.sent_to = wire.port;
+                (op.sent_to, op.sent_on) = (wire.port, index);
                 self.bounds.handed(wire.port, self.bench.now, self.wide);
                 if ready {
                     wire.owes.get_or_insert(self.bench.now);
@@ -263,7 +271,9 @@ impl World {
             };
             wire.output.extend_from_slice(reply.text.as_bytes());
             wire.produced += reply.text.len();
-            wire.unread.push_back((reply.op, reply.rejected, wire.produced));
+            let Reply { op, rejected, text } = reply;
+            let (asks, end) = (rejected && text.starts_with("-ASK "), wire.produced);
+            wire.unread.push_back(Unread { op, rejected, asks, end });
         }
         true
     }
@@ -287,12 +297,16 @@ impl World {
         wire.owes = None;
         let bytes: Vec<u8> = wire.output.drain(..len).collect();
         wire.delivered += len;
-        while let Some(&(op, rejected, end)) = wire.unread.front()
+        while let Some(&Unread { op, rejected, asks, end }) = wire.unread.front()
             && end <= wire.delivered
         {
             if let (Some(op), true) = (op, rejected) {
-                self.cluster.ops[op].at_large -= 1;
-                self.cluster.ops[op].set_back(now, self.bench.now);
+                let op = &mut self.cluster.ops[op];
+                op.at_large -= 1;
+                op.set_back(now, self.bench.now);
+                if op.sent_on == index {
+                    op.told_to_ask = asks;
+                }
                 self.bounds.rejected(wire.port, &self.cluster);
             }
             wire.unread.pop_front();
@@ -308,10 +322,17 @@ impl World {
         len > 0
     }
 
-    /// What is queued on a connection now stays there, whatever is learned later.
+    /// What is queued on a connection now stays there, whatever is learned later; and what the
+    /// kernel has in part was until now in the hands of the node.
     pub(super) fn note_unsent(&mut self, index: u32, now: u64) {
-        for op in self.unsent(index) {
-            self.cluster.ops[op].queued.get_or_insert((index, now));
+        let ready = matches!(self.bench.worker.connections[index as usize].phase, Phase::Ready);
+        let in_part = ready && !self.wires[&index].input.is_empty();
+        for (n, op) in self.unsent(index).into_iter().enumerate() {
+            let op = &mut self.cluster.ops[op];
+            op.queued.get_or_insert((index, now));
+            if n == 0 && in_part {
+                op.back = self.bench.now;
+            }
         }
     }
 
