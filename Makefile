@@ -43,12 +43,12 @@ bench:
 	$(CARGO) build --release --workspace --bins
 	$(TARGET)/release/bench $(ARGS)
 
-# Tests that take long carry #[ignore = "soak: …"]; with the release profile, as they load the proxy.
+# Tests that take long carry #[ignore = "soak: …"]; with a profile of their own, as they load the proxy.
 soak:
 	@scripts/setup.sh cc redis-server
-	$(CARGO) build --release --workspace --bins
-	$(CARGO) test --release --workspace --tests --no-run
-	@count=$$($(CARGO) test --release --workspace --tests -- --ignored --list 2>/dev/null | grep -c ': test$$'); \
+	$(CARGO) build --profile soak --workspace --bins
+	$(CARGO) test --profile soak --workspace --tests --no-run
+	@count=$$($(CARGO) test --profile soak --workspace --tests -- --ignored --list 2>/dev/null | grep -c ': test$$'); \
 	if [ "$$count" = 0 ]; then echo "make soak: there are no long runs yet."; exit 0; fi; \
 	echo "make soak: $$count long runs."; \
-	SLOTWAY_TEST_LOGS=1 $(CARGO) test --release --workspace --tests -- --ignored --nocapture --test-threads 1
+	SLOTWAY_TEST_LOGS=1 $(CARGO) test --profile soak --workspace --tests --no-fail-fast -- --ignored --nocapture --test-threads 1
