@@ -141,6 +141,10 @@ impl Worker {
                 flow.writes.extend(slot);
             }
         }
+        if ticket.way == Way::Blocking {
+            let spans = spans_of(&self.settings.limits, &frame);
+            self.note_blocking(ticket.client, row, &Args::new(&frame, &spans));
+        }
         self.dispatch(ticket, frame);
     }
 }

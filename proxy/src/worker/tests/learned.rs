@@ -9,15 +9,15 @@ const CROSSSLOT: &str = "-CROSSSLOT Keys in request don't hash to the same slot\
 
 /// A worker with a client whose request waits for the second node's answer about it.
 fn asking() -> (Bench, u32, String) {
-    learn(&[Told {
-        name: "asked.write".into(),
-        arity: -2,
-        flags: ["write", "movablekeys", "module"].map(String::from).to_vec(),
-        ..Told::default()
-    }]);
+    asking_about("ASKED.WRITE", &["write", "movablekeys", "module"])
+}
+
+fn asking_about(name: &str, flags: &[&str]) -> (Bench, u32, String) {
+    let flags = flags.iter().map(ToString::to_string).collect();
+    learn(&[Told { name: name.to_lowercase(), arity: -2, flags, ..Told::default() }]);
     let mut bench = Bench::new();
     let client = bench.client();
-    let request = format!("ASKED.WRITE odd {}", key_of(1, 0));
+    let request = format!("{name} odd {}", key_of(1, 0));
     bench.send(client, &request);
     assert_eq!(bench.at(2), [format!("COMMAND GETKEYS {request}")], "any primary is asked");
     (bench, client, request)
@@ -100,4 +100,16 @@ fn nobody_waits_for_the_answer_to_a_client_that_has_gone() {
     bench.turn();
     bench.answer(2, &keys(&[&key_of(1, 0)]));
     assert!(bench.at(1).is_empty());
+}
+
+#[test]
+fn what_blocks_then_is_known_to() {
+    let (mut bench, client, request) =
+        asking_about("ASKED.BLOCK", &["write", "movablekeys", "module", "blocking"]);
+    bench.answer(2, &keys(&[&key_of(1, 0)]));
+    assert_eq!(bench.at(1), [request]);
+    let blocks = |bench: &mut Bench| bench.worker.clients.get(client).unwrap().is_blocking();
+    assert!(blocks(&mut bench), "CLIENT UNBLOCK and the end of the worker have to know");
+    bench.answer(1, "+done");
+    assert_eq!((bench.got(client).as_str(), blocks(&mut bench)), ("+done\r\n", false));
 }
