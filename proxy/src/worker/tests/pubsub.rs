@@ -62,6 +62,22 @@ impl Bench {
     }
 }
 
+/// A client that says this of a channel of the first node.
+fn says(word: &str) -> (Bench, u32, String) {
+    let mut bench = Bench::new();
+    let (client, name) = (bench.client(), key_of(1, 0));
+    bench.send(client, &format!("{word} {name}"));
+    (bench, client, name)
+}
+
+/// A client that is subscribed to such a channel.
+fn subscribed() -> (Bench, u32, String) {
+    let (mut bench, client, name) = says("SUBSCRIBE");
+    bench.serve_upstream(1);
+    bench.got(client);
+    (bench, client, name)
+}
+
 fn gaps(bench: &Bench) -> u64 {
     bench.cells.pubsub_gaps.get()
 }
@@ -138,10 +154,7 @@ fn who_leaves_or_ends_it_before_it_is_confirmed_leaves_nothing() {
 
 #[test]
 fn a_lost_connection_is_hidden_and_its_gap_counted() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
-    let client = bench.client();
-    bench.send(client, &format!("SUBSCRIBE {a}"));
+    let (mut bench, client, a) = says("SUBSCRIBE");
     bench.serve_upstream(1);
     for _ in 0..2 {
         bench.publish(1, &format!("message {a} tick"));
@@ -180,11 +193,7 @@ fn a_lost_connection_is_hidden_and_its_gap_counted() {
 
 #[test]
 fn a_silent_node_loses_its_subscriptions() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
-    let client = bench.client();
-    bench.send(client, &format!("SUBSCRIBE {a}"));
-    bench.serve_upstream(1);
+    let (mut bench, _, a) = subscribed();
     bench.live(MS * 1500);
     assert_eq!(bench.at(1), ["PING"]);
     bench.serve_upstream(1);
@@ -222,11 +231,8 @@ fn while_no_node_is_there_a_subscribe_waits_until_its_deadline() {
 
 #[test]
 fn a_shard_channel_follows_its_slot() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
+    let (mut bench, client, a) = says("SSUBSCRIBE");
     let slot = Slot::of_key(a.as_bytes()).number();
-    let client = bench.client();
-    bench.send(client, &format!("SSUBSCRIBE {a}"));
     bench.serve_upstream(1);
     assert_eq!(bench.got(client), told(&format!("ssubscribe {a} :1")));
     let wire = bench.upstream(1);
@@ -244,10 +250,7 @@ fn a_shard_channel_follows_its_slot() {
 
 #[test]
 fn a_shard_channel_of_a_slot_that_nobody_serves_is_asked_for_with_patience() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
-    let client = bench.client();
-    bench.send(client, &format!("SSUBSCRIBE {a}"));
+    let (mut bench, client, a) = says("SSUBSCRIBE");
     let wire = bench.upstream(1);
     let mut attempts = 0;
     for _ in 0..1000 {
@@ -265,11 +268,8 @@ fn a_shard_channel_of_a_slot_that_nobody_serves_is_asked_for_with_patience() {
 
 #[test]
 fn redirects_in_a_circle_are_followed_with_patience() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
+    let (mut bench, _, a) = says("SSUBSCRIBE");
     let slot = Slot::of_key(a.as_bytes()).number();
-    let client = bench.client();
-    bench.send(client, &format!("SSUBSCRIBE {a}"));
     let mut attempts = 0;
     for _ in 0..1000 {
         for (port, other) in [(1, 2), (2, 1)] {
@@ -286,10 +286,7 @@ fn redirects_in_a_circle_are_followed_with_patience() {
 
 #[test]
 fn what_a_node_refuses_is_said_in_its_words() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
-    let client = bench.client();
-    bench.send(client, &format!("SUBSCRIBE {a}"));
+    let (mut bench, client, _) = says("SUBSCRIBE");
     let error = "-NOPERM No permissions to access a channel";
     bench.answer(1, error);
     assert_eq!(bench.got(client), format!("{error}\r\n"));
@@ -400,12 +397,7 @@ fn whoever_is_subscribed_behind_one_connection_counts() {
 
 #[test]
 fn a_node_that_leaves_is_left_when_its_subjects_are_elsewhere() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
-    let client = bench.client();
-    bench.send(client, &format!("SUBSCRIBE {a}"));
-    bench.serve_upstream(1);
-    bench.got(client);
+    let (mut bench, client, a) = subscribed();
     bench.topology(topology(2, &[(2, &[(0, 10922)]), (3, &[(10923, 16383)])]));
     assert!(bench.has_upstream(1), "until the other one has confirmed");
     bench.serve_upstream(2);
@@ -420,12 +412,7 @@ fn a_node_that_leaves_is_left_when_its_subjects_are_elsewhere() {
 
 #[test]
 fn messages_too_large_for_anybody_are_dropped_and_others_gathered() {
-    let mut bench = Bench::new();
-    let a = key_of(1, 0);
-    let client = bench.client();
-    bench.send(client, &format!("SUBSCRIBE {a}"));
-    bench.serve_upstream(1);
-    bench.got(client);
+    let (mut bench, client, a) = subscribed();
     let wire = bench.upstream(1);
     for (len, arrives) in [(50_000, true), (200_000, false), (10, true)] {
         let message = told(&format!("message {a} {}", "x".repeat(len)));
