@@ -38,8 +38,6 @@ pub(super) struct Upstream {
     backoff: Backoff,
     /// What is asked and not answered, in order.
     asked: VecDeque<Asked>,
-    /// When something last came.
-    heard: Moment,
     /// Since when it owes a sign of life.
     pinged: Option<Moment>,
 }
@@ -151,8 +149,7 @@ impl Worker {
         self.touch(index);
         self.note_back(pool);
         let Some(upstream) = self.pubsub.upstreams.get_mut(&pool) else { return };
-        (upstream.ready, upstream.failed) = (Some(now), false);
-        (upstream.heard, upstream.pinged) = (now, None);
+        (upstream.ready, upstream.failed, upstream.pinged) = (Some(now), false, None);
         let routes = &self.routes;
         let concerned = self.pubsub.ids(|subject| {
             subject.everywhere || subject.sources.is_empty() || routes[subject.slot.index()] == pool
@@ -217,10 +214,15 @@ impl Worker {
         let now = self.now;
         let (mut silent, mut quiet, mut idle) = (Vec::new(), Vec::new(), Vec::new());
         for (&pool, upstream) in &self.pubsub.upstreams {
-            let Some(since) = upstream.ready else { continue };
+            let (Some(since), Some(index)) = (upstream.ready, upstream.connection) else {
+                continue;
+            };
+            let Some(connection) = self.connections.get(index as usize) else { continue };
+            // A piece of a large message, too, is a sign of life.
+            let heard = connection.heard;
             match upstream.pinged {
-                Some(pinged) if pinged + SILENCE <= now => silent.push(pool),
-                None if upstream.heard + SILENCE <= now => quiet.push(pool),
+                Some(pinged) if heard.max(pinged) + SILENCE <= now => silent.push(pool),
+                None if heard + SILENCE <= now => quiet.push(pool),
                 _ => {}
             }
             if since + self.settings.node_idle_timeout <= now {
@@ -269,9 +271,9 @@ impl Worker {
 
     /// Something came on this connection: its pool, if it is still the one of its node.
     pub(super) fn heard_upstream(&mut self, index: u32) -> Option<u16> {
-        let (pool, now) = (self.connections.get(index as usize)?.pool, self.now);
+        let pool = self.connections.get(index as usize)?.pool;
         let upstream = self.pubsub.upstreams.get_mut(&pool)?;
-        (upstream.heard, upstream.pinged) = (now, None);
+        upstream.pinged = None;
         (upstream.connection == Some(index)).then_some(pool)
     }
 

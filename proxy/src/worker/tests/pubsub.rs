@@ -423,3 +423,16 @@ fn messages_too_large_for_anybody_are_dropped_and_others_gathered() {
     }
     assert_eq!(bench.cells.pubsub_dropped.get(), 1);
 }
+
+#[test]
+fn a_message_that_takes_its_time_is_no_silence() {
+    let (mut bench, client, a) = subscribed();
+    let wire = bench.upstream(1);
+    let message = told(&format!("message {a} {}", "x".repeat(50_000)));
+    for piece in message.as_bytes().chunks(6_000) {
+        bench.live(MS * 500);
+        bench.say(wire, piece);
+    }
+    assert_eq!(bench.got(client), message);
+    assert_eq!(gaps(&bench), 0);
+}
