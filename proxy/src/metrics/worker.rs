@@ -169,6 +169,10 @@ cells! {
             "Replies to BLPOP and its kin that are known to have come when their client had left: what they hold nobody gets." {
             blocked_answers_late,
         }
+        Counter "slotway_transactions_refused_total"
+            "Commands refused because their transaction would have been too large." {
+            transactions_refused,
+        }
         Gauge "slotway_transaction_bytes" "Bytes of commands that wait for their EXEC." {
             transaction_bytes,
         }

@@ -108,6 +108,7 @@ impl Worker {
             }
             let bytes = transaction.bytes_with(args.frame().len());
             if !self.make_room(index, bytes) {
+                self.cells.transactions_refused.add(1);
                 return self.spoil(
                     index,
                     row,

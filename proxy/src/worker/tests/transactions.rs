@@ -313,6 +313,7 @@ fn a_transaction_that_grows_without_end_meets_a_bound() {
     let more = format!("APPEND {} {}", key_of(1, 0), "y".repeat(18_000));
     bench.send(client, &more);
     assert_eq!(bench.got(client), "-OVERLOADED not executed: the transaction is too large\r\n");
+    assert_eq!(bench.cells.transactions_refused.get(), 1);
     assert_eq!(bench.cells.transaction_bytes.get(), 0);
     assert!(bench.worker.large_reads.is_unused(), "it is given back at once");
     bench.send(client, &more);
