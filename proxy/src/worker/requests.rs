@@ -239,6 +239,13 @@ impl Worker {
         }
     }
 
+    /// This is the last request of its client, as CLIENT LIST shows it.
+    pub(super) fn note_command(&mut self, index: u32, row: &'static Row) {
+        if let Some(session) = self.clients.get(index) {
+            session.last_command = Some(row.id);
+        }
+    }
+
     fn local(
         &mut self,
         index: u32,
@@ -247,6 +254,7 @@ impl Worker {
         args: &Args<'_>,
     ) -> Step {
         if local == command::Local::ClientTracking {
+            self.note_command(index, row);
             return self.client_tracking(index, row, args);
         }
         let mut reply = Vec::new();
@@ -300,6 +308,7 @@ impl Worker {
     }
 
     pub(super) fn refuse_cross_slot(&mut self, index: u32, row: &'static Row) -> Step {
+        self.note_command(index, row);
         self.cells.request_done(row.id.index(), Outcome::Refused, 0);
         self.answer(index, |out| {
             write::error(out, "CROSSSLOT Keys in request don't hash to the same slot");

@@ -307,15 +307,14 @@ impl Worker {
     }
 
     fn say_ok(&mut self, index: u32, row: &'static Row) -> Step {
-        if let Some(session) = self.clients.get(index) {
-            session.last_command = Some(row.id);
-        }
+        self.note_command(index, row);
         self.cells.request_done(row.id.index(), Outcome::Ok, 0);
         self.answer(index, |out| write::simple(out, "OK"));
         Step::Taken
     }
 
     pub(super) fn say_error(&mut self, index: u32, row: &'static Row, text: &str) -> Step {
+        self.note_command(index, row);
         let outcome =
             if text.starts_with("OVERLOADED") { Outcome::Overloaded } else { Outcome::Refused };
         self.cells.request_done(row.id.index(), outcome, 0);

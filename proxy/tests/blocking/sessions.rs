@@ -68,6 +68,8 @@ fn what_a_session_does_is_shown_as_by_a_server() -> Result<()> {
         &["MULTI", "INCR K", "INCR K"],
         &["MULTI", "NOSUCH"],
         &["GET"],
+        &["PING", "EXEC"],
+        &["SINTER a b"],
         &["CONFIG NOSUCH"],
         &["MULTI", "INCR K", "DISCARD"],
         &["MULTI", "INCR K", "EXEC"],
