@@ -9,7 +9,7 @@ mod wait;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testbed::{FailoverKind, Peer};
 
 use stage::{DEADLINE, blocked_at, blocks_at, cluster, slotway};
@@ -231,5 +231,12 @@ fn mistakes_and_times_are_as_at_a_server() -> Result<()> {
         ensure!(ours == theirs, "{request}: {ours:?} instead of {theirs:?}");
     }
     here.send_command(&["BLPOP", "a", "b", "0"])?;
-    here.expect("-CROSSSLOT Keys in request don't hash to the same slot\r\n")
+    here.expect("-CROSSSLOT Keys in request don't hash to the same slot\r\n")?;
+    here.send_command(&["BLPOP", &key, "2"])?;
+    here.expect("*-1\r\n")?;
+    let (_, page) = proxy.http_get("/metrics")?;
+    let series = "slotway_command_duration_seconds_sum{command=\"blpop\"} ";
+    let sum = page.lines().find_map(|line| line.strip_prefix(series)).context("no BLPOP")?;
+    ensure!(sum.parse::<f64>()? < 1.5, "{sum} s: that they blocked is no latency");
+    Ok(())
 }

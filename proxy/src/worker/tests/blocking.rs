@@ -321,6 +321,26 @@ fn a_healthy_wait_has_no_deadline_and_costs_the_node_one_question_a_second() {
 }
 
 #[test]
+fn what_comes_back_after_a_long_wait_waits_here_as_long_as_what_has_just_come() {
+    for lost in [false, true] {
+        let mut bench = roomy();
+        let client = bench.client();
+        bench.send(client, &format!("XREAD BLOCK 0 STREAMS {} 0", key_of(1, 0)));
+        live_well(&mut bench, Duration::from_secs(120));
+        if lost {
+            bench.kill(1, true);
+        } else {
+            bench.answer(1, "-CLUSTERDOWN Hash slot not served");
+        }
+        bench.advance(Duration::from_secs(15));
+        assert_eq!(bench.got(client), "", "its deadline begins now");
+        bench.advance(Duration::from_secs(10));
+        let got = bench.got(client);
+        assert!(got.starts_with("-CLUSTERDOWN not executed: "), "{got}");
+    }
+}
+
+#[test]
 fn a_frozen_node_has_the_deadline_from_then_on() {
     let mut bench = roomy();
     let client = bench.client();

@@ -436,3 +436,24 @@ fn a_message_that_takes_its_time_is_no_silence() {
     assert_eq!(bench.got(client), message);
     assert_eq!(gaps(&bench), 0);
 }
+
+#[test]
+fn the_connection_of_a_node_is_closed_once_nobody_is_subscribed_there() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.send(client, &format!("SUBSCRIBE {}", key_of(1, 0)));
+    let live = |bench: &mut Bench| {
+        for _ in 0..settings().node_idle_timeout.as_secs() + 2 {
+            bench.live(Duration::from_secs(1));
+            if bench.has_upstream(1) {
+                bench.serve_upstream(1);
+            }
+        }
+    };
+    live(&mut bench);
+    assert!(bench.has_upstream(1) && gaps(&bench) == 0, "somebody is subscribed");
+    bench.send(client, "UNSUBSCRIBE");
+    live(&mut bench);
+    assert!(!bench.has_upstream(1));
+    assert_eq!(gaps(&bench), 0);
+}

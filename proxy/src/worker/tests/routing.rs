@@ -194,6 +194,19 @@ fn a_drained_worker_finishes_what_it_promised() {
 }
 
 #[test]
+fn a_subscribe_that_waits_ends_with_the_worker() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.send(client, &format!("SUBSCRIBE {}", key_of(2, 0)));
+    bench.worker.drain(bench.now);
+    bench.worker.cut_off(bench.now);
+    bench.turn();
+    let got = bench.got(client);
+    assert!(got.starts_with("-CLUSTERDOWN not executed: slotway ends"), "{got}");
+    assert_eq!(bench.worker.client_count(), 0);
+}
+
+#[test]
 fn who_is_cut_off_is_told_the_truth_about_each_request() {
     let mut bench = Bench::new();
     let (client, reader, splitter) = (bench.client(), bench.client(), bench.client());

@@ -433,3 +433,41 @@ fn a_pause_of_writes_holds_a_transaction_that_writes() {
     bench.advance(Duration::from_secs(6));
     assert_eq!(bench.at(1), block(&commands));
 }
+
+#[test]
+fn a_transaction_does_not_overtake_what_was_rejected_before_it() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let key = key_of(1, 0);
+    bench.send(client, &format!("SET {key} 1"));
+    bench.answer(1, "-TRYAGAIN Multiple keys request during rehashing of slot");
+    for line in block(&two_writes(&key)) {
+        bench.send(client, &line);
+    }
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.at(1), [format!("SET {key} 1")]);
+    bench.answer(1, "+OK");
+    assert_eq!(bench.at(1), block(&two_writes(&key)));
+    execute(&mut bench, 1);
+    assert_eq!(bench.got(client), format!("+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n{EXECUTED}"));
+}
+
+/// An error that breaks its line, as scripts of Valkey 8.0 make them, lies deep in the reply to
+/// EXEC, and looks like one more element of it.
+#[test]
+fn what_may_break_its_line_goes_apart_inside_a_transaction_too() {
+    let mut bench = Bench::with(Settings { scripts_apart: true, ..settings() });
+    let client = bench.client();
+    let shared = bench.wires_of(1)[0];
+    let commands = [format!("EVAL x 1 {}", key_of(1, 0)), format!("INCR {}", key_of(1, 0))];
+    begin(&mut bench, client, &commands);
+    bench.send(client, "EXEC");
+    let carries = |wire: &u32| bench.wires[wire].requests == block(&commands);
+    let own = bench.wires_of(1).into_iter().find(carries).expect("the block has gone");
+    assert_ne!(own, shared);
+    for reply in ["+OK", "+QUEUED", "+QUEUED", "*2\r\n-ERR near 'x\r\n:77"] {
+        bench.answer_on(own, reply);
+    }
+    assert_eq!(bench.got(client), "*2\r\n-ERR near 'x\r\n:77\r\n");
+    assert!(!bench.wires.contains_key(&own), "what else comes on it is nobody's");
+}
