@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::rejections::is_rejection;
 use super::{NO_POOL, WishReason, Worker};
 use crate::metrics::Outcome;
-use crate::node::{Connection, Expected, Kind as Use, Phase, Replies, Stream, Ticket, Trial};
+use crate::node::{Connection, Expected, Kind as Use, Phase, Replies, Stream, Ticket, Trial, Way};
 use crate::resp::reply::Kind;
 use crate::time::Moment;
 use crate::topology::NodeId;
@@ -205,6 +205,11 @@ impl Worker {
         if self.held_bytes + reply.len() > self.settings.output_max {
             self.end_unconfirmed(pool, ticket, frame, "too many replies of its node wait");
             return self.after_extra(index);
+        }
+        if ticket.way == Way::Kept && !ticket.is_block() {
+            // This connection is closed, and what was watched on it with it: WATCH is said again.
+            self.after_extra(index);
+            return self.end_unconfirmed(pool, ticket, frame, REPLACED);
         }
         let node = self.pools.get(usize::from(pool)).map(|node| node.id);
         let (reply, since) = (reply.to_vec(), self.now);

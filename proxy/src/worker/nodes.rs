@@ -157,6 +157,7 @@ impl Worker {
                 self.clients.settle(ticket, reply, Outcome::Ok, self.now);
                 connection.drop_head(ticket.len);
                 if connection.retiring || connection.kind == Use::Dedicated {
+                    self.note_watching(index);
                     self.after_extra(index);
                 }
             }
@@ -203,6 +204,7 @@ impl Worker {
                 self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
             }
             self.note_success(index, &ticket);
+            self.note_watching(index);
             self.trial_back(trial, pool, slot, true);
         }
         self.after_extra(index);

@@ -71,6 +71,17 @@ impl Worker {
         slot
     }
 
+    /// Something was answered on this connection. If it was WATCH, its keys are watched here and
+    /// nowhere else, also if the connection is to be closed now: then EXEC is null.
+    pub(super) fn note_watching(&mut self, index: u32) {
+        let Some(connection) = self.connections.get(index as usize) else { return };
+        if connection.kept
+            && let (Some(client), serial) = (connection.lent_to, connection.serial)
+        {
+            self.goes_on_watching(client, serial);
+        }
+    }
+
     /// The connection that a client keeps has nothing to do. Returns whether it goes on keeping it,
     /// because it watches something there.
     pub(super) fn goes_on_watching(&mut self, client: ClientKey, serial: u64) -> bool {

@@ -34,3 +34,4 @@ mod wait;
 mod waited_for;
 mod waiting;
 mod watches;
+mod watches_lost;

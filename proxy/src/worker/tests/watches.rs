@@ -6,7 +6,7 @@ use super::bench::{Bench, encode, key_of, settings, topology};
 use crate::slot::Slot;
 use crate::worker::Settings;
 
-const NULL: &str = "*-1\r\n";
+pub(super) const NULL: &str = "*-1\r\n";
 
 /// A client, and a key of the first node.
 fn start() -> (Bench, u32, String) {
@@ -20,13 +20,13 @@ fn slot_of(key: &str) -> u16 {
 }
 
 /// The connections of a node on which something waits for an answer.
-fn busy(bench: &Bench, port: u16) -> Vec<u32> {
+pub(super) fn busy(bench: &Bench, port: u16) -> Vec<u32> {
     let wires = bench.wires_of(port).into_iter();
     wires.filter(|wire| !bench.wires[wire].requests.is_empty()).collect()
 }
 
 /// A client watches this key at this node: its connection.
-fn watch(bench: &mut Bench, client: u32, port: u16, key: &str) -> u32 {
+pub(super) fn watch(bench: &mut Bench, client: u32, port: u16, key: &str) -> u32 {
     bench.send(client, &format!("WATCH {key}"));
     let at = busy(bench, port);
     assert_eq!(at.len(), 1, "the WATCH is at its node");
@@ -36,7 +36,7 @@ fn watch(bench: &mut Bench, client: u32, port: u16, key: &str) -> u32 {
     at[0]
 }
 
-fn multi(bench: &mut Bench, client: u32, key: &str) {
+pub(super) fn multi(bench: &mut Bench, client: u32, key: &str) {
     bench.send(client, "MULTI");
     bench.send(client, &format!("INCR {key}"));
     assert_eq!(bench.got(client), "+OK\r\n+QUEUED\r\n");
@@ -47,7 +47,7 @@ fn execute(bench: &mut Bench, client: u32, key: &str) {
     bench.send(client, "EXEC");
 }
 
-fn block(key: &str) -> [String; 3] {
+pub(super) fn block(key: &str) -> [String; 3] {
     ["MULTI".into(), format!("INCR {key}"), "EXEC".into()]
 }
 
@@ -427,36 +427,6 @@ fn watching_clients_are_bounded_and_served_in_order() {
     bench.turn();
     bench.answer(1, "+OK");
     assert_eq!(bench.got(clients[2]), "+OK\r\n");
-}
-
-#[test]
-fn a_frozen_node_that_was_replaced_executes_nothing_that_is_acknowledged() {
-    let (mut bench, client, key) = start();
-    let own = watch(&mut bench, client, 1, &key);
-    multi(&mut bench, client, &key);
-    bench.freeze(1);
-    bench.send(client, "EXEC");
-    bench.live(Duration::from_secs(5));
-    assert_eq!(bench.got(client), "");
-    bench.topology(topology(2, &[(2, &[(0, 10922)]), (3, &[(10923, 16383)])]));
-    bench.live(Duration::from_secs(1));
-    let got = bench.got(client);
-    assert!(got.starts_with("-UNKNOWNRESULT "), "{got}");
-    assert!(bench.wires.get(&own).is_none_or(|wire| wire.requests.is_empty()));
-}
-
-#[test]
-fn a_frozen_node_makes_a_transaction_that_was_not_sent_null() {
-    let mut bench = Bench::new();
-    let (client, other) = (bench.client(), bench.client());
-    let key = key_of(1, 0);
-    watch(&mut bench, client, 1, &key);
-    multi(&mut bench, client, &key);
-    bench.freeze(1);
-    bench.send(other, &format!("GET {key}"));
-    bench.live(Duration::from_secs(5));
-    bench.send(client, "EXEC");
-    assert_eq!(bench.got(client), NULL);
 }
 
 #[test]
