@@ -17,6 +17,7 @@ fn quick() -> Mix {
         walk_every: Duration::from_millis(4),
         list_every: Duration::from_millis(4),
         pipeline_every: Duration::from_millis(20),
+        group_every: Duration::from_millis(4),
         ..Mix::default()
     }
 }
@@ -79,9 +80,11 @@ fn a_repeated_write_is_found() -> Result<()> {
 
 #[test]
 fn replies_swapped_between_connections_are_found() -> Result<()> {
-    for command in ["GET", "INCR", "EVAL", "RPUSH", "APPEND", "PING", "EVAL_RO"] {
+    for command in ["INCR", "EVAL", "RPUSH", "APPEND", "PING", "EVAL_RO"] {
         is_found(Fault::Swap, command, &[Kind::Mixed])?;
     }
+    // A transfer of what another account has.
+    is_found(Fault::Swap, "GET", &[Kind::Mixed, Kind::Unbalanced])?;
     Ok(())
 }
 
@@ -92,7 +95,8 @@ fn requests_done_in_the_wrong_order_are_found() -> Result<()> {
 
 #[test]
 fn a_read_of_the_past_is_found() -> Result<()> {
-    is_found(Fault::Age, "GET", &[Kind::Stale])
+    // No account can be without a balance.
+    is_found(Fault::Age, "GET", &[Kind::Stale, Kind::Mixed])
 }
 
 #[test]
@@ -102,6 +106,53 @@ fn a_refusal_that_is_a_lie_is_found() -> Result<()> {
         is_found(Fault::Deny, command, &kinds)?;
     }
     is_found(Fault::Deny, "SET", &[Kind::RefusedButDone, Kind::Refused])
+}
+
+#[test]
+fn a_block_done_twice_or_by_half_or_not_at_all_is_found() -> Result<()> {
+    let done_otherwise = [Kind::Mixed, Kind::Unbalanced, Kind::Lost, Kind::Torn];
+    let kinds = |first| [&[first][..], &done_otherwise].concat();
+    // The second time nobody watches.
+    let repeated = [kinds(Kind::Repeated), vec![Kind::RefusedButDone]].concat();
+    is_found(Fault::Repeat, "EXEC", &repeated)?;
+    is_found(Fault::Halve, "EXEC", &kinds(Kind::Torn))?;
+    is_found(Fault::Halve, "EXEC", &kinds(Kind::Unbalanced))?;
+    is_found(Fault::Lose, "EXEC", &kinds(Kind::Lost))?;
+    is_found(Fault::Deny, "EXEC", &[Kind::RefusedButDone, Kind::Refused, Kind::Mixed])
+}
+
+#[test]
+fn a_reply_too_many_after_a_block_is_found() -> Result<()> {
+    let kinds = [Kind::Mixed, Kind::Stale, Kind::Torn, Kind::Unbalanced, Kind::Repeated];
+    is_found(Fault::Shift, "EXEC", &kinds)
+}
+
+#[test]
+fn a_watch_that_watches_nothing_is_found() -> Result<()> {
+    is_found(Fault::Lose, "WATCH", &[Kind::Unbalanced])
+}
+
+#[test]
+fn an_element_that_is_delivered_twice_or_lost_is_found() -> Result<()> {
+    is_found(Fault::Repeat, "BLPOP", &[Kind::Repeated, Kind::Reordered])?;
+    is_found(Fault::Lose, "BLPOP", &[Kind::Lost])?;
+    is_found(Fault::Swap, "BLPOP", &[Kind::Mixed, Kind::Lost, Kind::Reordered])
+}
+
+#[test]
+fn a_message_that_is_lost_or_doubled_or_late_is_found_and_so_is_a_dropped_subscriber() -> Result<()>
+{
+    is_found(Fault::Lose, "message", &[Kind::Lost])?;
+    is_found(Fault::Repeat, "message", &[Kind::Repeated])?;
+    // The last one waits for one behind it in vain.
+    is_found(Fault::Reorder, "message", &[Kind::Reordered, Kind::Lost])?;
+    is_found(Fault::Close, "message", &[Kind::Closed, Kind::Lost])?;
+    for command in ["PUBLISH", "SPUBLISH"] {
+        is_found(Fault::Lose, command, &[Kind::Lost])?;
+        is_found(Fault::Repeat, command, &[Kind::Repeated])?;
+        is_found(Fault::Deny, command, &[Kind::RefusedButDone, Kind::Refused])?;
+    }
+    Ok(())
 }
 
 /// A primary goes on alone, its replica takes over without its last writes: files tell that it was

@@ -31,7 +31,13 @@
 //! | unaffected shards stalled by the affected one | soak: [`unaffected`], and every scenario with untouched shards |
 //! | a blind retry that executes INCR or RPUSH twice | [`short`]: `writes_whose_answers_are_lost_are_not_sent_again`; `tests/scripted_nodes/cuts.rs` |
 //! | READONLY from EVAL | `eval_during_a_demotion_never_sees_readonly` |
-//! | one reply too many after MULTI meets a dead node | `src/worker/tests/transactions.rs`: `a_loss_at_each_byte_…`; `tests/scripted_nodes/cuts.rs`: `a_transaction_cut_at_any_byte_…`; `tests/cluster/transactions.rs` |
+//! | one reply too many after MULTI meets a dead node | `src/worker/tests/transactions.rs`: `a_loss_at_each_byte_…`; `tests/scripted_nodes/cuts.rs`: `a_transaction_cut_at_any_byte_…`; `tests/cluster/transactions.rs`; every scenario |
+//! | a WATCH forgotten with its connection, so that an update is lost | `src/worker/tests/watches_lost.rs`; every scenario |
+//!
+//! The load of every scenario has clients with state among its clients: blocks (whole or not at all,
+//! once, no reply too many), transfers behind WATCH (accounts have what their book says), workers at
+//! a queue (delivered once, lost only with what is unknown) and subscribers (never dropped, each
+//! publisher's order, missing only what a counted gap explains).
 //!
 //! The sentences about PUBLISH and SUBSCRIBE are in `tests/pubsub`, those about BLPOP in
 //! `tests/blocking`, those about MULTI in `tests/cluster` and `tests/scripted_nodes`; those about

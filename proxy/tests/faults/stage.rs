@@ -4,7 +4,9 @@ use anyhow::{Context, Result, ensure};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use testbed::audit::{Final, Load, Lost, Mix, Report, Rules, Watch, even_shards, evidence_options};
+use testbed::audit::{
+    Final, Gaps, Load, Lost, Mix, Report, Rules, Watch, even_shards, evidence_options,
+};
 use testbed::{Cluster, Link, Proxy, Role};
 
 /// A fault, and what is allowed while it lasts.
@@ -29,7 +31,7 @@ pub(crate) struct Scenario {
 impl Scenario {
     /// One in which connections are lost: writes may end unknown.
     pub(crate) fn new(name: &'static str, fault: fn(&Stage) -> Result<()>) -> Scenario {
-        let rules = Rules { unknown: true, refused: false, pipelined_in_order: false };
+        let rules = Rules { unknown: true, pipelined_in_order: false, ..Rules::default() };
         let node_timeout = Duration::from_secs(2);
         Scenario {
             name,
@@ -119,10 +121,15 @@ impl Scenario {
         let watch = Watch::start(&cluster, &shards, load.began())?;
         let stage = Stage { cluster, links, load };
         stage.load.run_for(CALM);
+        let from = stage.load.now();
         (self.fault)(&stage).with_context(|| format!("the fault {:?} itself", self.name))?;
         stage.cluster.wait_ok(HEALED)?;
+        let to = stage.load.now() + AGAIN;
         stage.load.run_for(CALM);
         let history = stage.load.finish(GRACE);
+        let counted = metric(&proxy, "slotway_pubsub_gaps_total")?;
+        let gaps = Some(Gaps { counted, from, to, untouched: self.untouched });
+        let rules = Rules { gaps, ..self.rules };
         let seen = watch.finish()?;
         stage.cluster.wait_ok(HEALED)?;
         let (owners, addrs) = owners(&stage.cluster)?;
@@ -131,7 +138,7 @@ impl Scenario {
         })?;
         let mut lost = Lost::read(&seen.evidence, &owners, &end)?;
         lost.replaced.clone_from(&seen.replaced);
-        let mut report = Report::new(self.name, &history, &end, &lost, &self.rules, Some(&seen));
+        let mut report = Report::new(self.name, &history, &end, &lost, &rules, Some(&seen));
         report.hold_untouched(self.untouched, margin);
         if let Some(limit) = self.slowest {
             report.hold_slowest(limit);
@@ -140,6 +147,11 @@ impl Scenario {
             report.hold_back(limit);
         }
         ensure!(report.acked > 1000, "too few operations to mean anything:\n{report}");
+        for name in ["MULTI", "MULTI after WATCH", "MULTI of reads", "BLPOP", "PUBLISH", "SPUBLISH"]
+        {
+            let done = history.done(name);
+            ensure!(done > 50, "{done} times {name}, too few to mean anything:\n{report}");
+        }
         Ok(report)
     }
 }
@@ -165,6 +177,16 @@ fn owners(cluster: &Cluster) -> Result<(HashSet<String>, HashMap<u16, String>)> 
     }
     Ok((ports, addrs))
 }
+
+/// The number behind a series on the page of metrics.
+fn metric(proxy: &Proxy, series: &str) -> Result<u64> {
+    let (_, page) = proxy.http_get("/metrics")?;
+    let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("no {series}"))?.parse()?)
+}
+
+/// How soon after a cluster is well a subscription is somewhere again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the clients have before and after the fault.
 const CALM: Duration = Duration::from_millis(1500);

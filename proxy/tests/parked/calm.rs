@@ -35,8 +35,15 @@ fn clients_of_other_shards_notice_nothing() -> Result<()> {
     let shards = even_shards(3);
     // Open load alone, of clients that keep to a shard.
     let every = Duration::from_millis(12);
-    let mix =
-        Mix { walkers: 6, walk_every: every, listers: 0, pipers: 0, crossers: 0, ..Mix::default() };
+    let mix = Mix {
+        walkers: 6,
+        walk_every: every,
+        listers: 0,
+        pipers: 0,
+        crossers: 0,
+        groups: 0,
+        ..Mix::default()
+    };
     let load = Load::start(&proxy.addr(), &shards, &mix)?;
     let watch = Watch::start(&cluster, &shards, load.began())?;
     let mut killed = Vec::new();

@@ -22,13 +22,15 @@ pub(super) enum Write {
     Tokens(Vec<String>),
     /// A counter was incremented.
     Count { key: String, by: i64 },
+    /// An element was taken off a list.
+    Taken { key: String },
 }
 
 impl Write {
     pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
         let tokens: &[String] = match self {
             Write::Tokens(tokens) => tokens,
-            Write::Count { .. } => &[],
+            Write::Count { .. } | Write::Taken { .. } => &[],
         };
         tokens.iter().map(String::as_str)
     }
@@ -38,6 +40,8 @@ impl Write {
         match (name.to_uppercase().as_str(), args) {
             ("INCR", [key]) => Some(Write::Count { key: key.clone(), by: 1 }),
             ("INCRBY", [key, by]) => Some(Write::Count { key: key.clone(), by: by.parse().ok()? }),
+            // BLPOP is written as that.
+            ("LPOP", [key, ..]) => Some(Write::Taken { key: key.clone() }),
             // What servers write of their own accord may hold anything.
             ("RESTORE" | "RESTORE-ASKING" | "DEL" | "UNLINK" | "SELECT" | "MULTI" | "EXEC", _) => {
                 None
@@ -89,11 +93,12 @@ mod tests {
     use crate::audit::request;
 
     #[test]
-    fn tokens_and_increments_are_read_and_a_cut_end_is_not() {
+    fn tokens_increments_and_pops_are_read_and_a_cut_end_is_not() {
         let mut bytes = request(&["SELECT", "0"]);
         bytes.extend(request(&["rpush", "k", "c001.000002"]));
         bytes.extend(request(&["INCR", "n"]));
         bytes.extend(request(&["INCRBY", "n", "3"]));
+        bytes.extend(request(&["LPOP", "q"]));
         bytes.extend(request(&["APPEND", "s", "c001.000003;"]));
         bytes.extend(request(&["MSET", "a", "c001.000004", "b", "c001.000004"]));
         bytes.extend(&request(&["SET", "r", "c001.000005"])[..20]);
@@ -102,6 +107,7 @@ mod tests {
             Write::Tokens(vec![token(2)]),
             Write::Count { key: "n".to_owned(), by: 1 },
             Write::Count { key: "n".to_owned(), by: 3 },
+            Write::Taken { key: "q".to_owned() },
             Write::Tokens(vec![token(3)]),
             Write::Tokens(vec![token(4), token(4)]),
         ];

@@ -1,13 +1,17 @@
 //! What must hold of a history, given what the servers have at the end and what they lost: pure,
 //! so that it is proved with made-up histories.
 
-use super::history::{Base, History, Key, Op, Outcome, What};
+use super::blocks;
+use super::channels::{self, Gaps};
+use super::history::{Base, History, Key, Op, Outcome};
 use super::last::{Final, tokens};
 use super::lost::Lost;
 use super::mix::TOKEN;
 use super::order;
 use super::over;
+use super::queues;
 use super::registers;
+use super::what::What;
 use super::wire::Reply;
 use std::collections::HashMap;
 use std::fmt;
@@ -35,8 +39,11 @@ pub enum Kind {
     Reordered,
     /// A register holds, or a read shows, what was overwritten before.
     Stale,
-    /// The two halves of an MSET were seen apart.
+    /// The halves of an MSET, or the parts of a block, were seen apart.
     Torn,
+    /// Accounts do not have what their book says, or not the sum they began with: somebody came
+    /// between WATCH and EXEC, or between MULTI and EXEC.
+    Unbalanced,
     /// A reply that its request cannot have: it belongs to another, or to none.
     Mixed,
     /// A write was acknowledged by a primary after it had been replaced.
@@ -82,11 +89,13 @@ pub struct Rules {
     /// it only as long as nothing is rejected or lost (§1.4), and always with `client-order =
     /// "strict"`.
     pub pipelined_in_order: bool,
+    /// Messages that did not come to a subscriber.
+    pub gaps: Option<Gaps>,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules { unknown: false, refused: false, pipelined_in_order: true }
+        Rules { unknown: false, refused: false, pipelined_in_order: true, gaps: None }
     }
 }
 
@@ -102,7 +111,7 @@ pub fn check(history: &History, end: &Final, lost: &Lost, rules: &Rules) -> Vec<
         findings.extend(outcome(op, rules));
         if let Outcome::Acked(reply) = &op.outcome {
             let issued = op.what.key().and_then(|key| keys.counters.get(key));
-            findings.extend(fits(&op.what, reply, &bases, issued.map_or(0, |ops| issued_sum(ops))));
+            findings.extend(fits(op, reply, &bases, issued.map_or(0, |ops| issued_sum(ops))));
         }
     }
     for (&key, ops) in &keys.counters {
@@ -132,6 +141,12 @@ pub fn check(history: &History, end: &Final, lost: &Lost, rules: &Rules) -> Vec<
     for (&key, ops) in &keys.registers {
         findings.extend(registers::check(key, ops, end.strings.get(key).map(String::as_str), lost));
     }
+    findings.extend(blocks::check(history, &bases, end));
+    findings.extend(queues::check(history, end, lost, rules.pipelined_in_order));
+    findings.extend(channels::check(history, rules.gaps.as_ref(), rules.pipelined_in_order));
+    findings.extend(history.surplus.iter().map(|(client, reply)| {
+        Finding::new(Kind::Mixed, format!("client {client} got {reply:?} and had asked nothing"))
+    }));
     findings.sort_by_key(|finding| finding.kind);
     findings
 }
@@ -167,7 +182,13 @@ impl<'a> Keys<'a> {
                 }
                 // By key they are SETs and GETs.
                 What::SetOver { .. } | What::GetOver { .. } => {}
-                What::Ping { .. } | What::Fail { .. } => {}
+                What::Ping { .. } | What::Fail { .. } | What::Alive { .. } => {}
+                // What they leave is in their parts.
+                What::Block { .. } | What::Transfer { .. } => {}
+                What::Look { .. } | What::Sum { .. } => {}
+                // See `queues` and `channels`.
+                What::Offer { .. } | What::Take { .. } => {}
+                What::Subscribe { .. } | What::Publish { .. } => {}
             }
         }
         keys
@@ -190,7 +211,8 @@ fn outcome(op: &Op, rules: &Rules) -> Option<Finding> {
 }
 
 /// Whether a reply can be that of its request.
-fn fits(what: &What, reply: &Reply, bases: &HashMap<&Key, Base>, issued: i64) -> Option<Finding> {
+fn fits(op: &Op, reply: &Reply, bases: &HashMap<&Key, Base>, issued: i64) -> Option<Finding> {
+    let what = &op.what;
     let in_range = |key: &Key, value: i64| match bases.get(key) {
         Some(Base::Count(base)) => value > *base && value <= base + issued,
         _ => false,
@@ -221,8 +243,23 @@ fn fits(what: &What, reply: &Reply, bases: &HashMap<&Key, Base>, issued: i64) ->
         },
         (What::Ping { token }, Reply::Bulk(back)) => back == token,
         (What::Fail { token, .. }, Reply::Error(text)) => {
-            text.strip_prefix(super::history::ASKED_FOR) == Some(token.as_str())
+            text.strip_prefix(super::what::ASKED_FOR) == Some(token.as_str())
         }
+        (What::Offer { .. }, Reply::Int(length)) => *length >= 1,
+        (What::Take { queue }, reply) => queues::fits(op, queue, reply),
+        (What::Publish { .. }, Reply::Int(receivers)) => *receivers >= 0,
+        (What::Subscribe { channel, .. }, Reply::Array(words)) => match &words[..] {
+            [_, name, Reply::Int(1..)] => name.bulk() == Some(&**channel),
+            _ => false,
+        },
+        (What::Alive { token }, Reply::Array(words)) => match &words[..] {
+            [pong, back] => pong.bulk() == Some("pong") && back.bulk() == Some(token),
+            _ => false,
+        },
+        (
+            What::Block { .. } | What::Look { .. } | What::Transfer { .. } | What::Sum { .. },
+            reply,
+        ) => return blocks::fits(what, reply, bases),
         _ => false,
     };
     (!fits).then(|| Finding::new(Kind::Mixed, format!("{what:?} was answered {reply:?}")))

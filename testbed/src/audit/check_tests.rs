@@ -48,11 +48,11 @@ fn get() -> What {
 }
 
 fn history(ops: Vec<Op>) -> History {
-    History { ops, bases: vec![("n".into(), Base::Count(100))] }
+    History { ops, bases: vec![("n".into(), Base::Count(100))], ..History::default() }
 }
 
 fn kinds(ops: Vec<Op>, end: &Final, lost: &Lost) -> Vec<Kind> {
-    let rules = Rules { unknown: true, refused: true, pipelined_in_order: true };
+    let rules = Rules { unknown: true, refused: true, ..Rules::default() };
     check(&history(ops), end, lost, &rules).into_iter().map(|finding| finding.kind).collect()
 }
 
@@ -196,6 +196,100 @@ fn every_way_not_to_be_answered_is_a_finding_unless_it_is_allowed() {
         let found: Vec<Kind> = found.into_iter().map(|finding| finding.kind).collect();
         assert_eq!(found, [expected], "{op:?}");
     }
+}
+
+fn block(token: &str) -> What {
+    let counters = ["n".into(), "o".into()];
+    What::Block { counters, list: "l".into(), token: token.into() }
+}
+
+/// What is answered to MULTI, to what is queued, and to EXEC.
+fn replies(queued: usize, exec: Reply) -> Reply {
+    let mut all = vec![ok()];
+    all.extend(vec![Reply::Simple("QUEUED".into()); queued]);
+    all.push(exec);
+    Reply::Array(all)
+}
+
+fn of_bases(
+    ops: Vec<Op>,
+    bases: &[(&str, i64)],
+    end: &[(&str, &str)],
+    items: &[&str],
+) -> Vec<Kind> {
+    let bases = bases.iter().map(|&(key, base)| (key.into(), Base::Count(base))).collect();
+    let strings = end.iter().map(|&(key, value)| (key.into(), value.to_owned())).collect();
+    let end = Final { strings, ..list(items) };
+    let history = History { ops, bases, ..History::default() };
+    let rules = Rules { unknown: true, refused: true, ..Rules::default() };
+    let found = check(&history, &end, &Lost::default(), &rules);
+    found.into_iter().map(|finding| finding.kind).collect()
+}
+
+#[test]
+fn a_block_is_there_whole_or_not_at_all() {
+    let done = |one, other, length| {
+        let items = [one, other, length].map(Reply::Int).to_vec();
+        op(block("a"), 0, 1, replies(3, Reply::Array(items)))
+    };
+    let maybe = unknown(block("b"), 2, 3);
+    for (first, counts, items, expected) in [
+        (done(101, 201, 1), ["101", "201"], &["a"][..], &[][..]),
+        (done(101, 201, 1), ["102", "202"], &["a", "b"], &[]),
+        (done(101, 201, 1), ["102", "201"], &["a"], &[Kind::Torn]),
+        (done(101, 201, 1), ["102", "202"], &["a"], &[Kind::Torn]),
+        (done(101, 202, 1), ["102", "202"], &["a", "b"], &[Kind::Torn]),
+        (done(101, 201, 1), ["102", "202"], &["a", "a"], &[Kind::Repeated, Kind::Mixed]),
+        (done(101, 201, 1), ["100", "200"], &[], &[Kind::Lost, Kind::Lost, Kind::Lost]),
+        (op(block("a"), 0, 1, Reply::Array(vec![ok(); 5])), ["100", "200"], &[], &[Kind::Mixed]),
+    ] {
+        let told = format!("{first:?}, {counts:?}, {items:?}");
+        let end = [("n", counts[0]), ("o", counts[1])];
+        let found = of_bases(vec![first, maybe.clone()], &[("n", 100), ("o", 200)], &end, items);
+        assert_eq!(found, expected, "{told}");
+    }
+}
+
+#[test]
+fn accounts_have_what_their_book_says() {
+    let transfer = |token: &str, exec| {
+        let what = What::Transfer {
+            accounts: ["n".into(), "o".into()],
+            amount: 5,
+            after: [95, 205],
+            book: "l".into(),
+            token: token.into(),
+        };
+        op(what, 0, 1, replies(3, exec))
+    };
+    let done = || Reply::Array(vec![ok(), ok(), Reply::Int(1)]);
+    for (exec, balances, items, expected) in [
+        (done(), ["95", "205"], &["a"][..], &[][..]),
+        (done(), ["100", "205"], &["a"], &[Kind::Unbalanced]),
+        (done(), ["90", "210"], &["a"], &[Kind::Unbalanced, Kind::Unbalanced]),
+        (Reply::Nil, ["100", "200"], &[], &[]),
+        (Reply::Nil, ["95", "205"], &["a"], &[Kind::RefusedButDone]),
+        (Reply::Array(vec![ok()]), ["100", "200"], &[], &[Kind::Mixed]),
+    ] {
+        let told = format!("{exec:?}, {balances:?}, {items:?}");
+        let end = [("n", balances[0]), ("o", balances[1])];
+        let ops = vec![transfer("a", exec)];
+        assert_eq!(of_bases(ops, &[("n", 100), ("o", 200)], &end, items), expected, "{told}");
+    }
+    let bulk = |text: &str| Reply::Bulk(text.into());
+    let sum = What::Sum { accounts: vec!["n".into(), "o".into()] };
+    for (seen, expected) in [(["95", "205"], &[][..]), (["95", "200"], &[Kind::Unbalanced])] {
+        let seen = Reply::Array(seen.map(bulk).to_vec());
+        let ops = vec![op(sum.clone(), 0, 1, replies(2, seen))];
+        assert_eq!(of_bases(ops, &[("n", 100), ("o", 200)], &[], &[]), expected);
+    }
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_is_a_finding() {
+    let history = History { surplus: vec![(1, ok())], ..History::default() };
+    let found = check(&history, &Final::default(), &Lost::default(), &Rules::default());
+    assert_eq!(found[0].kind, Kind::Mixed);
 }
 
 #[test]

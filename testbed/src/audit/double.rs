@@ -1,7 +1,8 @@
 //! A man in the middle that is broken on purpose: what it does must be found, or the audit is
 //! worth nothing.
 
-use super::wire::{Conn, Reply};
+use super::history::Heard;
+use super::wire::{Conn, Reply, request};
 use crate::ports::Port;
 use anyhow::{Context, Result};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -28,6 +29,12 @@ pub enum Fault {
     Age,
     /// It says that the command was not executed, and executes it.
     Deny,
+    /// It does the first half of a block and answers as if it were whole.
+    Halve,
+    /// It gives out an answer twice.
+    Shift,
+    /// It closes the connection.
+    Close,
 }
 
 /// A listener before one server; ends when it is dropped.
@@ -41,7 +48,7 @@ pub struct Double {
 struct Shared {
     server: String,
     fault: Fault,
-    /// Of these commands.
+    /// Of these commands; of blocks that write if it is EXEC, of messages if it is `message`.
     command: &'static str,
     met: AtomicUsize,
     done: AtomicUsize,
@@ -107,14 +114,29 @@ impl Drop for Double {
     }
 }
 
+/// A request, or all requests of a block.
+type Unit = Vec<Vec<String>>;
+
 /// Serves one connection, whose requests are done one after the other.
 fn serve(stream: TcpStream, number: usize, shared: &Shared) -> Result<()> {
     let mut client = Conn::new(stream, TIMEOUT)?;
     let mut server = Conn::connect(&shared.server, TIMEOUT)?;
+    let mut block = Unit::new();
     loop {
-        let mut batch = Vec::new();
+        let mut batch: Vec<Unit> = Vec::new();
         while let Some(request) = client.next_request()? {
-            batch.push(request);
+            let ends = request[0] == "EXEC";
+            if request[0] == "MULTI" || !block.is_empty() {
+                block.push(request);
+                if ends {
+                    batch.push(std::mem::take(&mut block));
+                }
+            } else {
+                batch.push(vec![request]);
+            }
+        }
+        if batch.first().is_some_and(|unit| unit[0][0] == "SUBSCRIBE") {
+            return relay(client, server, batch, shared);
         }
         let mut out = Vec::new();
         let mut at = 0;
@@ -123,13 +145,15 @@ fn serve(stream: TcpStream, number: usize, shared: &Shared) -> Result<()> {
                 shared.fault == Fault::Reorder && shared.is_it(&two[1]) && shared.strikes(&two[0])
             });
             if let Some([first, second]) = two {
-                let late = server.ask(second, TIMEOUT)?;
-                server.ask(first, TIMEOUT)?.write(&mut out);
+                let late = server.ask(&second[0], TIMEOUT)?;
+                server.ask(&first[0], TIMEOUT)?.write(&mut out);
                 late.write(&mut out);
                 at += 2;
                 continue;
             }
-            shared.answer(&mut server, &batch[at], number)?.write(&mut out);
+            for reply in shared.answer(&mut server, &batch[at], number)? {
+                reply.write(&mut out);
+            }
             at += 1;
         }
         client.send(&out)?;
@@ -137,15 +161,61 @@ fn serve(stream: TcpStream, number: usize, shared: &Shared) -> Result<()> {
     }
 }
 
+/// Serves a connection that is subscribed.
+fn relay(mut client: Conn, mut server: Conn, first: Vec<Unit>, shared: &Shared) -> Result<()> {
+    let mut requests: Vec<_> = first.into_iter().flatten().collect();
+    // A message that is to come behind the next one of its channel.
+    let mut late: Option<(Heard, Reply)> = None;
+    loop {
+        while let Some(words) = client.next_request()? {
+            requests.push(words);
+        }
+        for words in requests.drain(..) {
+            server.send(&request(&words))?;
+        }
+        let mut out = Vec::new();
+        while let Some(reply) = server.next_reply()? {
+            let heard = Heard::of(0, &reply);
+            let strikes = heard.is_some()
+                && late.is_none()
+                && shared.strikes(&vec![vec!["message".to_owned()]]);
+            match shared.fault {
+                Fault::Lose if strikes => {}
+                Fault::Close if strikes => return Ok(client.stream.shutdown(Shutdown::Both)?),
+                Fault::Reorder if strikes => late = heard.map(|heard| (heard, reply)),
+                fault => {
+                    reply.write(&mut out);
+                    if strikes && fault == Fault::Repeat {
+                        reply.write(&mut out);
+                    }
+                    let same = |late: &mut (Heard, Reply)| {
+                        heard.as_ref().is_some_and(|heard| heard.channel == late.0.channel)
+                    };
+                    if let Some((_, late)) = late.take_if(same) {
+                        late.write(&mut out);
+                    }
+                }
+            }
+        }
+        client.send(&out)?;
+        client.fill(Instant::now())?;
+        server.fill(Instant::now())?;
+    }
+}
+
 impl Shared {
-    fn is_it(&self, request: &[String]) -> bool {
-        request[0] == self.command
+    fn is_it(&self, unit: &Unit) -> bool {
+        match &unit[..] {
+            [request] => request[0] == self.command,
+            // One that only reads can be done as often as one likes.
+            block => self.command == "EXEC" && block[1][0] != "GET",
+        }
     }
 
     /// Whether it is time: at every eighth request of the command.
-    fn strikes(&self, request: &[String]) -> bool {
+    fn strikes(&self, unit: &Unit) -> bool {
         let strikes = self.fault != Fault::None
-            && self.is_it(request)
+            && self.is_it(unit)
             && self.met.fetch_add(1, Ordering::SeqCst) % 8 == 7;
         if strikes && self.fault != Fault::Swap {
             self.done.fetch_add(1, Ordering::SeqCst);
@@ -153,31 +223,51 @@ impl Shared {
         strikes
     }
 
-    fn answer(&self, server: &mut Conn, words: &[String], number: usize) -> Result<Reply> {
+    fn answer(&self, server: &mut Conn, unit: &Unit, number: usize) -> Result<Vec<Reply>> {
+        let mut ask = || -> Result<Vec<Reply>> {
+            unit.iter().map(|words| server.ask(words, TIMEOUT)).collect()
+        };
+        let words = &unit[0];
         // What prepares counters and strings before the run is a SET too.
         let prepares = words[0] == "SET" && !words[2].starts_with('c');
-        if prepares || self.fault == Fault::Reorder || !self.strikes(words) {
-            return server.ask(words, TIMEOUT);
+        if prepares || self.fault == Fault::Reorder || !self.strikes(unit) {
+            return ask();
         }
+        if self.fault == Fault::Halve {
+            return halve(server, unit, 1);
+        }
+        if self.fault == Fault::Lose {
+            return match words[0].as_str() {
+                "MULTI" => halve(server, unit, 0),
+                // The first that it takes goes nowhere.
+                "BLPOP" => ask().and_then(|_| ask()),
+                _ => Ok(vec![pretend(server, words)?]),
+            };
+        }
+        let mut replies = ask()?;
+        let last = replies.len() - 1;
         match self.fault {
-            Fault::None | Fault::Reorder => server.ask(words, TIMEOUT),
-            Fault::Lose => pretend(server, words),
-            Fault::Repeat => {
-                let reply = server.ask(words, TIMEOUT)?;
-                server.ask(words, TIMEOUT)?;
-                Ok(reply)
-            }
+            Fault::Repeat => match &replies[0] {
+                // It is taken twice.
+                Reply::Array(taken) if words[0] == "BLPOP" => {
+                    server
+                        .ask(&["LPUSH", &words[1], taken[1].bulk().unwrap_or_default()], TIMEOUT)?;
+                }
+                _ => drop(ask()?),
+            },
             Fault::Deny => {
-                server.ask(words, TIMEOUT)?;
                 let text = "CLUSTERDOWN not executed: a lie, gave up after 0.0 s (slot 0)";
-                Ok(Reply::Error(text.to_owned()))
+                replies[last] = Reply::Error(text.to_owned());
             }
-            Fault::Age => Ok(Reply::Nil),
+            Fault::Age => replies[last] = Reply::Nil,
+            Fault::Shift => replies.push(replies[last].clone()),
             Fault::Swap => {
-                let reply = server.ask(words, TIMEOUT)?;
-                Ok(self.swap(number, reply))
+                let reply = self.swap(number, replies.remove(last));
+                replies.push(reply);
             }
+            _ => {}
         }
+        Ok(replies)
     }
 
     fn swap(&self, number: usize, reply: Reply) -> Reply {
@@ -203,6 +293,24 @@ impl Shared {
     }
 }
 
+/// Does so many of the commands of a block and answers as if it were done whole.
+fn halve(server: &mut Conn, block: &Unit, count: usize) -> Result<Vec<Reply>> {
+    let commands = &block[1..block.len() - 1];
+    let (done, rest) = commands.split_at(count);
+    let mut items = Vec::new();
+    for words in done {
+        items.push(server.ask(words, TIMEOUT)?);
+    }
+    for words in rest {
+        items.push(pretend(server, words)?);
+    }
+    server.ask(&["UNWATCH"], TIMEOUT)?;
+    let mut replies = vec![Reply::Simple("OK".to_owned())];
+    replies.extend(commands.iter().map(|_| Reply::Simple("QUEUED".to_owned())));
+    replies.push(Reply::Array(items));
+    Ok(replies)
+}
+
 /// The answer of a server that had done it.
 fn pretend(server: &mut Conn, words: &[String]) -> Result<Reply> {
     let mut number = |ask: &[&str]| -> Result<i64> {
@@ -221,7 +329,7 @@ fn pretend(server: &mut Conn, words: &[String]) -> Result<Reply> {
         }
         "RPUSH" => Reply::Int(number(&["LLEN", &words[1]])? + 1),
         "APPEND" => Reply::Int(number(&["STRLEN", &words[1]])? + words[2].len() as i64),
-        "SADD" => Reply::Int(1),
+        "SADD" | "PUBLISH" | "SPUBLISH" => Reply::Int(1),
         _ => Reply::Simple("OK".to_owned()),
     })
 }

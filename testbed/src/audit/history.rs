@@ -1,186 +1,12 @@
 //! What the clients of an audit did and what they were told.
 
-use super::wire::{Reply, request};
+use super::what::{ASKED_FOR, What};
+use super::wire::Reply;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A key, shared by all operations on it.
 pub type Key = Arc<str>;
-
-/// One operation. Its token stands in no other operation of the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// A register is written.
-    Set {
-        /// The register.
-        key: Key,
-        /// Its new value.
-        token: String,
-    },
-    /// A register is read.
-    Get {
-        /// The register.
-        key: Key,
-    },
-    /// INCR, or INCRBY when it is more than one.
-    Incr {
-        /// The counter.
-        key: Key,
-        /// How much is added.
-        by: i64,
-    },
-    /// A script that increments a counter and gives the token back beside its new value.
-    Script {
-        /// The counter.
-        key: Key,
-        /// What comes back.
-        token: String,
-    },
-    /// RPUSH.
-    Push {
-        /// The list.
-        key: Key,
-        /// The element.
-        token: String,
-    },
-    /// SADD.
-    Member {
-        /// The set.
-        key: Key,
-        /// The member.
-        token: String,
-    },
-    /// APPEND of the token and a semicolon.
-    Append {
-        /// The string.
-        key: Key,
-        /// What is appended.
-        token: String,
-    },
-    /// MSET of the same value to two registers of one slot.
-    SetBoth {
-        /// The two.
-        keys: [Key; 2],
-        /// The new value of both.
-        token: String,
-    },
-    /// MGET of them.
-    GetBoth {
-        /// The two.
-        keys: [Key; 2],
-    },
-    /// MSET of registers in several slots, each to a value of its own.
-    SetOver {
-        /// The registers and their new values.
-        pairs: Vec<(Key, String)>,
-    },
-    /// MGET of registers in several slots.
-    GetOver {
-        /// The registers.
-        keys: Vec<Key>,
-    },
-    /// PING with an argument.
-    Ping {
-        /// The argument.
-        token: String,
-    },
-    /// A read-only script that answers an error with the token in it.
-    Fail {
-        /// A key that says where the script runs.
-        key: Key,
-        /// What comes back.
-        token: String,
-    },
-}
-
-impl What {
-    /// The bytes to send.
-    pub fn request(&self) -> Vec<u8> {
-        match self {
-            What::Set { key, token } => request(&["SET", key, token]),
-            What::Get { key } => request(&["GET", key]),
-            What::Incr { key, by: 1 } => request(&["INCR", key]),
-            What::Incr { key, by } => request(&["INCRBY", key, &by.to_string()]),
-            What::Script { key, token } => request(&["EVAL", COUNT, "1", key, token]),
-            What::Push { key, token } => request(&["RPUSH", key, token]),
-            What::Member { key, token } => request(&["SADD", key, token]),
-            What::Append { key, token } => request(&["APPEND", key, &format!("{token};")]),
-            What::SetBoth { keys: [one, other], token } => {
-                request(&["MSET", one, token, other, token])
-            }
-            What::GetBoth { keys: [one, other] } => request(&["MGET", one, other]),
-            What::SetOver { pairs } => {
-                let pairs = pairs.iter().flat_map(|(key, token)| [&**key, token]);
-                request(&["MSET"].into_iter().chain(pairs).collect::<Vec<_>>())
-            }
-            What::GetOver { keys } => {
-                let keys = keys.iter().map(|key| &**key);
-                request(&["MGET"].into_iter().chain(keys).collect::<Vec<_>>())
-            }
-            What::Ping { token } => request(&["PING", token]),
-            What::Fail { key, token } => request(&["EVAL_RO", FAIL, "1", key, token]),
-        }
-    }
-
-    /// It changes nothing: a result of it is never unknown.
-    pub fn is_read(&self) -> bool {
-        matches!(
-            self,
-            What::Get { .. }
-                | What::GetBoth { .. }
-                | What::GetOver { .. }
-                | What::Ping { .. }
-                | What::Fail { .. }
-        )
-    }
-
-    /// Its command, for tables.
-    pub fn name(&self) -> &'static str {
-        match self {
-            What::Set { .. } => "SET",
-            What::Get { .. } => "GET",
-            What::Incr { .. } => "INCR",
-            What::Script { .. } => "EVAL",
-            What::Push { .. } => "RPUSH",
-            What::Member { .. } => "SADD",
-            What::Append { .. } => "APPEND",
-            What::SetBoth { .. } => "MSET",
-            What::GetBoth { .. } => "MGET",
-            What::SetOver { .. } => "MSET over slots",
-            What::GetOver { .. } => "MGET over slots",
-            What::Ping { .. } => "PING",
-            What::Fail { .. } => "EVAL_RO",
-        }
-    }
-
-    /// The key that says where it goes; none for what goes nowhere or to several slots.
-    pub fn key(&self) -> Option<&Key> {
-        match self {
-            What::Set { key, .. }
-            | What::Get { key }
-            | What::Incr { key, .. }
-            | What::Script { key, .. }
-            | What::Push { key, .. }
-            | What::Member { key, .. }
-            | What::Append { key, .. }
-            | What::Fail { key, .. } => Some(key),
-            What::SetBoth { keys, .. } | What::GetBoth { keys } => Some(&keys[0]),
-            What::SetOver { .. } | What::GetOver { .. } | What::Ping { .. } => None,
-        }
-    }
-
-    /// The token that it leaves in the servers' data and files.
-    pub fn written_token(&self) -> Option<&str> {
-        match self {
-            What::Set { token, .. }
-            | What::Push { token, .. }
-            | What::Member { token, .. }
-            | What::Append { token, .. }
-            | What::SetBoth { token, .. } => Some(token),
-            _ => None,
-        }
-    }
-}
 
 /// How an operation ended for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,6 +38,24 @@ impl Outcome {
             }
             Reply::Error(text) if !text.starts_with(ASKED_FOR) => Outcome::Error(text),
             reply => Outcome::Acked(reply),
+        }
+    }
+
+    /// What all replies to one operation say: the error of the last of a block counts, if those
+    /// before it are in order, and any error of what is read one by one.
+    pub(super) fn of_all(what: &What, mut replies: Vec<Reply>) -> Outcome {
+        if replies.len() == 1 {
+            return Outcome::of(replies.remove(0));
+        }
+        let is_error = |reply: &Reply| reply.error().is_some();
+        let error = match what {
+            What::Look { .. } => replies.iter().position(is_error),
+            _ if is_queued(&replies[..replies.len() - 1]) => replies.iter().rposition(is_error),
+            _ => None,
+        };
+        match error {
+            Some(at) => Outcome::of(replies.remove(at)),
+            None => Outcome::Acked(Reply::Array(replies)),
         }
     }
 
@@ -261,6 +105,51 @@ pub struct History {
     pub ops: Vec<Op>,
     /// What a counter or a string began with.
     pub bases: Vec<(Key, Base)>,
+    /// The messages that subscribers got, each subscriber's in their order.
+    pub heard: Vec<Heard>,
+    /// Replies that nobody had asked for, and whose connection they came on.
+    pub surplus: Vec<(usize, Reply)>,
+}
+
+impl History {
+    /// How many operations of this [name](What::name) were done: acknowledged, and not with null.
+    pub fn done(&self, name: &str) -> usize {
+        let is_null = |reply: &Reply| match reply {
+            Reply::Array(replies) => replies.last() == Some(&Reply::Nil),
+            reply => *reply == Reply::Nil,
+        };
+        let done = |op: &&Op| matches!(&op.outcome, Outcome::Acked(reply) if !is_null(reply));
+        self.ops.iter().filter(|op| op.what.name() == name).filter(done).count()
+    }
+}
+
+/// A message that a subscriber got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Who got it.
+    pub client: usize,
+    /// The channel.
+    pub channel: Key,
+    /// The message.
+    pub token: String,
+}
+
+impl Heard {
+    /// The message that a reply is.
+    pub(super) fn of(client: usize, reply: &Reply) -> Option<Heard> {
+        let Reply::Array(words) = reply else { return None };
+        let [kind, channel, token] = &words[..] else { return None };
+        let is_message = matches!(kind.bulk()?, "message" | "smessage");
+        let (channel, token) = (channel.bulk()?.into(), token.bulk()?.to_owned());
+        is_message.then_some(Heard { client, channel, token })
+    }
+}
+
+/// MULTI and what was queued behind it were answered as they must be.
+pub(super) fn is_queued(replies: &[Reply]) -> bool {
+    let [multi, queued @ ..] = replies else { return false };
+    let is_queued = |reply: &Reply| matches!(reply, Reply::Simple(text) if text == "QUEUED");
+    multi.is_ok() && queued.iter().all(is_queued)
 }
 
 /// What a key was before the run.
@@ -271,10 +160,3 @@ pub enum Base {
     /// A string of so many dots.
     Pad(usize),
 }
-
-/// What the error of [`What::Fail`] begins with.
-pub(super) const ASKED_FOR: &str = "AUDIT ";
-
-const COUNT: &str = "return {redis.call('INCR', KEYS[1]), ARGV[1]}";
-
-const FAIL: &str = "return redis.error_reply('AUDIT ' .. ARGV[1])";

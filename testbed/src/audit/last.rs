@@ -1,6 +1,7 @@
 //! What the servers hold at the end, read from the owners themselves and not through a proxy.
 
-use super::history::{History, Key, What};
+use super::history::{History, Key};
+use super::what::What;
 use super::wire::{Conn, Reply};
 use crate::key_slot;
 use anyhow::{Context, Result};
@@ -43,6 +44,12 @@ impl Final {
             What::Member { key, .. } => vec![(key, Sort::Set)],
             What::SetBoth { keys, .. } => keys.iter().map(|key| (key, Sort::String)).collect(),
             What::SetOver { pairs } => pairs.iter().map(|(key, _)| (key, Sort::String)).collect(),
+            // Counters and accounts are prepared.
+            What::Block { list: key, .. }
+            | What::Transfer { book: key, .. }
+            | What::Offer { queue: key, .. }
+            | What::Take { queue: key } => vec![(key, Sort::List)],
+            What::Subscribe { .. } | What::Publish { .. } => vec![],
             what => what.key().map(|key| (key, Sort::String)).into_iter().collect(),
         });
         for (key, sort) in prepared.chain(used) {

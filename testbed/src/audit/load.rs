@@ -1,8 +1,9 @@
 //! The clients at work: a thread a connection, sending by the clock.
 
-use super::history::{Base, History, Op, Outcome, What};
+use super::history::{Base, Heard, History, Op, Outcome};
 use super::mix::{Mix, Part};
-use super::wire::Conn;
+use super::what::What;
+use super::wire::{Conn, Reply};
 use anyhow::{Context, Result, ensure};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -21,7 +22,7 @@ pub struct Load {
     give_up: Arc<AtomicU64>,
     /// How many operations were acknowledged so far.
     acked: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<Vec<Op>>>,
+    threads: Vec<JoinHandle<History>>,
     history: History,
 }
 
@@ -46,6 +47,8 @@ impl Load {
         let conns = conns.collect::<Result<Vec<_>>>().context("a client cannot connect")?;
         let never = || Arc::new(AtomicU64::new(u64::MAX));
         let (stop, give_up, acked) = (never(), never(), Arc::new(AtomicU64::new(0)));
+        let talking = parts.iter().filter(|part| !part.listens()).count() as u64;
+        let talking = Arc::new(AtomicU64::new(talking));
         let began = Instant::now();
         let count = parts.len() as u32;
         let clients = parts.into_iter().zip(conns).enumerate().map(|(number, (part, conn))| {
@@ -55,19 +58,25 @@ impl Load {
                 due: part.every * number as u32 / count,
                 part,
                 conn: Some(conn),
-                ops: Vec::new(),
+                done: History::default(),
                 open: VecDeque::new(),
+                replies: Vec::new(),
+                quiet: Duration::ZERO,
                 stop: stop.clone(),
                 give_up: give_up.clone(),
                 acked: acked.clone(),
+                talking: talking.clone(),
             };
             thread::spawn(move || {
                 client.run();
-                client.ops
+                if !client.part.listens() {
+                    client.talking.fetch_sub(1, Ordering::Relaxed);
+                }
+                client.done
             })
         });
         let threads = clients.collect();
-        let history = History { ops: Vec::new(), bases };
+        let history = History { bases, ..History::default() };
         Ok(Load { began, stop, give_up, acked, threads, history })
     }
 
@@ -101,7 +110,10 @@ impl Load {
         self.give_up.store((now + grace).as_millis() as u64, Ordering::Relaxed);
         self.stop.store(now.as_millis() as u64, Ordering::Relaxed);
         for thread in self.threads {
-            self.history.ops.extend(thread.join().expect("a client does not panic"));
+            let done = thread.join().expect("a client does not panic");
+            self.history.ops.extend(done.ops);
+            self.history.heard.extend(done.heard);
+            self.history.surplus.extend(done.surplus);
         }
         self.history
     }
@@ -114,13 +126,19 @@ struct Client {
     due: Duration,
     /// None: it was closed, and is to be opened again.
     conn: Option<Conn>,
-    ops: Vec<Op>,
-    /// The operations without an answer, as places in `ops`.
+    done: History,
+    /// The operations without an answer, as places in what is done.
     open: VecDeque<usize>,
+    /// The first replies to the first of them, if that gets several.
+    replies: Vec<Reply>,
+    /// Since when nothing was heard.
+    quiet: Duration,
     began: Instant,
     stop: Arc<AtomicU64>,
     give_up: Arc<AtomicU64>,
     acked: Arc<AtomicU64>,
+    /// How many clients are at work that do not listen only.
+    talking: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -130,7 +148,7 @@ impl Client {
             let passed =
                 |limit: &AtomicU64| now.as_millis() as u64 >= limit.load(Ordering::Relaxed);
             let stopping = passed(&self.stop);
-            if stopping && (self.open.is_empty() || passed(&self.give_up)) {
+            if stopping && (self.is_done(now) || passed(&self.give_up)) {
                 return;
             }
             if self.conn.is_none() {
@@ -141,7 +159,12 @@ impl Client {
             }
             let may_send = self.open.is_empty() || !self.part.closed;
             if !stopping && may_send && now >= self.due {
-                self.send(now);
+                let batch = self.part.next();
+                self.send(batch, now);
+                self.next_due(now);
+            } else if stopping {
+                let batch = self.part.last();
+                self.send(batch, now);
             }
             let waits = stopping || !may_send;
             let until = if waits { now + PATIENCE } else { self.due.min(now + PATIENCE) };
@@ -151,12 +174,26 @@ impl Client {
         }
     }
 
-    fn send(&mut self, now: Duration) {
-        let batch = self.part.next();
+    /// Nothing more comes. One that listens hears what others say to the end.
+    fn is_done(&self, now: Duration) -> bool {
+        let all_said = || self.talking.load(Ordering::Relaxed) == 0 && now > self.quiet + LISTENS;
+        self.open.is_empty() && (!self.part.listens() || all_said())
+    }
+
+    /// When it sends again.
+    fn next_due(&mut self, now: Duration) {
+        self.due += self.part.every;
+        if self.part.closed {
+            // What was missed is not made up for: each waits for the one before it.
+            self.due = self.due.max(now);
+        }
+    }
+
+    fn send(&mut self, batch: Vec<What>, now: Duration) {
         let bytes: Vec<u8> = batch.iter().flat_map(What::request).collect();
         for what in batch {
-            self.open.push_back(self.ops.len());
-            self.ops.push(Op {
+            self.open.push_back(self.done.ops.len());
+            self.done.ops.push(Op {
                 client: self.part.client,
                 shard: self.part.shard,
                 what,
@@ -164,11 +201,6 @@ impl Client {
                 replied: Duration::MAX,
                 outcome: Outcome::Unanswered,
             });
-        }
-        self.due += self.part.every;
-        if self.part.closed {
-            // What was missed is not made up for: each waits for the one before it.
-            self.due = self.due.max(now);
         }
         if let Some(conn) = &mut self.conn
             && conn.send(&bytes).is_err()
@@ -182,10 +214,26 @@ impl Client {
         conn.fill(end)?;
         let now = self.began.elapsed();
         while let Some(reply) = conn.next_reply()? {
-            let at = self.open.pop_front().context("a reply that nobody asked for")?;
-            let op = &mut self.ops[at];
+            if self.part.listens()
+                && let Some(heard) = Heard::of(self.part.client, &reply)
+            {
+                self.done.heard.push(heard);
+                self.quiet = now;
+                continue;
+            }
+            let Some(&at) = self.open.front() else {
+                self.done.surplus.push((self.part.client, reply));
+                continue;
+            };
+            let op = &mut self.done.ops[at];
+            self.replies.push(reply);
+            if self.replies.len() < op.what.replies() {
+                continue;
+            }
             op.replied = now;
-            op.outcome = Outcome::of(reply);
+            op.outcome = Outcome::of_all(&op.what, std::mem::take(&mut self.replies));
+            self.part.told(&op.what, &op.outcome);
+            self.open.pop_front();
             if op.outcome.is_acked() {
                 self.acked.fetch_add(1, Ordering::Relaxed);
             }
@@ -196,14 +244,29 @@ impl Client {
     fn lost(&mut self) {
         let now = self.began.elapsed();
         self.conn = None;
+        self.replies.clear();
         for at in self.open.drain(..) {
-            self.ops[at].replied = now;
-            self.ops[at].outcome = Outcome::Closed;
+            let op = &mut self.done.ops[at];
+            op.replied = now;
+            op.outcome = Outcome::Closed;
+        }
+        if let Some(what) = self.part.begin_again() {
+            self.done.ops.push(Op {
+                client: self.part.client,
+                shard: self.part.shard,
+                what,
+                sent: now,
+                replied: now,
+                outcome: Outcome::Closed,
+            });
         }
     }
 }
 
 const PREPARE: Duration = Duration::from_secs(10);
+
+/// How long nothing comes to one that listens before it believes that nothing does.
+const LISTENS: Duration = Duration::from_millis(300);
 
 /// How long a client looks for an answer before it looks at the clock again.
 const PATIENCE: Duration = Duration::from_millis(20);

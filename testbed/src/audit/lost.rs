@@ -17,7 +17,8 @@ use std::time::Duration;
 /// whose token is also known elsewhere (in a file of another node, or at the end in the data). In
 /// the newest file of a node that is a primary at the end nothing is lost. Counters carry no
 /// tokens; increments in a tail are counted, so of increments between the last command that is
-/// known elsewhere and the first that is not (commonly none or one) servers get the benefit.
+/// known elsewhere and the first that is not (commonly none or one) servers get the benefit. The
+/// same goes for what was taken off a list: its heir delivers it again.
 ///
 /// That a write is in a tail excuses it only if it was acknowledged before the primary was seen to
 /// be replaced (and a little after: nodes hear of it, and so do we, by asking): see
@@ -28,6 +29,8 @@ pub struct Lost {
     pub tokens: HashSet<String>,
     /// By how much counters fell behind, by key.
     pub counts: HashMap<String, i64>,
+    /// How many elements are back in a list from which they had been taken, by key.
+    pub taken: HashMap<String, usize>,
     /// When the owner of these slots was seen to be another one.
     pub replaced: Vec<(RangeInclusive<u16>, Duration)>,
 }
@@ -80,7 +83,8 @@ impl Lost {
             for write in &file.writes[tail..] {
                 match write {
                     // A file of which nothing is known elsewhere is no successor's past.
-                    Write::Count { .. } if !any => {}
+                    Write::Count { .. } | Write::Taken { .. } if !any => {}
+                    Write::Taken { key } => *lost.taken.entry(key.clone()).or_default() += 1,
                     Write::Count { key, by } => *lost.counts.entry(key.clone()).or_default() += by,
                     Write::Tokens(tokens) => lost.tokens.extend(tokens.iter().cloned()),
                 }
@@ -117,14 +121,18 @@ mod tests {
 
     #[test]
     fn what_the_heir_never_had_is_lost_and_what_came_later_is_not() {
-        let old = vec![token("a"), count("k"), token("b"), count("k"), token("c"), count("k")];
-        let heir = vec![token("a"), count("k"), token("b"), count("k"), token("d")];
+        let taken = || Write::Taken { key: "q".to_owned() };
+        let mut old = vec![token("a"), count("k"), taken(), token("b"), count("k")];
+        let mut heir = old.clone();
+        old.extend([token("c"), count("k"), taken()]);
+        heir.push(token("d"));
         let back = vec![token("d")];
         let files = [file("old", 1, old), file("old", 2, back), file("heir", 1, heir)];
         let lost = Lost::of(&files, &HashSet::from(["heir".to_owned()]), &Final::default());
         assert_eq!(lost.tokens, HashSet::from(["c".to_owned()]));
         // One is the benefit of the doubt: it stands between `b` and `c`.
         assert_eq!(lost.counts, HashMap::from([("k".to_owned(), 2)]));
+        assert_eq!(lost.taken, HashMap::from([("q".to_owned(), 1)]));
     }
 
     #[test]

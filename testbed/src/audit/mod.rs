@@ -33,6 +33,8 @@
 //! acknowledged write of a killed process): see [`Lost`].
 
 mod aof;
+mod blocks;
+mod channels;
 mod check;
 mod double;
 mod history;
@@ -42,15 +44,18 @@ mod lost;
 mod mix;
 mod order;
 mod over;
+mod queues;
 mod registers;
 mod report;
 mod timeline;
 mod watch;
+mod what;
 mod wire;
 
+pub use channels::Gaps;
 pub use check::{Finding, Kind, Rules, check};
 pub use double::{Double, Fault};
-pub use history::{Base, History, Key, Op, Outcome, What};
+pub use history::{Base, Heard, History, Key, Op, Outcome};
 pub use last::Final;
 pub use load::Load;
 pub use lost::{Lost, evidence_options};
@@ -58,4 +63,5 @@ pub use mix::{Mix, even_shards};
 pub use report::{Report, ShardTimes};
 pub use timeline::Timeline;
 pub use watch::{Outage, Seen, Watch};
+pub use what::{TAKE, What};
 pub use wire::{Conn, Reply, request};

@@ -17,7 +17,8 @@ pub(super) fn check(key: &Key, ops: &[&Op], items: &[&str], pipelined: bool) -> 
     // The latest of those that stand before: none of them may have been sent after this one was
     // answered.
     let mut latest: Option<(Duration, usize)> = None;
-    let mut highest = None;
+    // By client: nobody promises an order between two.
+    let mut highest: HashMap<usize, usize> = HashMap::new();
     for (place, item) in items.iter().enumerate() {
         if let Some(other) = seen.insert(item, place) {
             let text = format!("{key} holds {item} twice, at {other} and at {place}");
@@ -32,7 +33,7 @@ pub(super) fn check(key: &Key, ops: &[&Op], items: &[&str], pipelined: bool) -> 
             let text = format!("{} stands before {}", told(ops[other]), told(op));
             findings.push(Finding::new(Kind::Reordered, text));
         } else if pipelined
-            && let Some(other) = highest
+            && let Some(&other) = highest.get(&op.client)
             && other > at
         {
             let text = format!("{} stands before {} (pipelined)", told(ops[other]), told(op));
@@ -41,7 +42,8 @@ pub(super) fn check(key: &Key, ops: &[&Op], items: &[&str], pipelined: bool) -> 
         if latest.is_none_or(|(sent, _)| op.sent > sent) {
             latest = Some((op.sent, at));
         }
-        highest = highest.max(Some(at));
+        let highest = highest.entry(op.client).or_insert(at);
+        *highest = at.max(*highest);
     }
     findings
 }

@@ -1,12 +1,15 @@
-//! Requests over several slots, as what they are for each key: a split write is applied or not in
-//! each slot, as its client was told.
+//! Requests over several slots, and blocks, as what they are for each key: a split write is applied
+//! or not in each slot, as its client was told.
 
-use super::history::{History, Op, Outcome, What};
+use super::blocks;
+use super::history::{History, Op, Outcome};
+use super::what::What;
 use super::wire::Reply;
 use crate::key_slot;
 use std::collections::HashSet;
 
-/// The same history with a SET or GET for each key of a request over slots.
+/// The same history with a SET or GET for each key of a request over slots, and with what a block
+/// consists of in its place.
 pub(super) fn by_key(history: &History) -> History {
     let ops = history.ops.iter().flat_map(|op| match &op.what {
         What::SetOver { pairs } => {
@@ -31,9 +34,9 @@ pub(super) fn by_key(history: &History) -> History {
             });
             each.collect()
         }
-        _ => vec![op.clone()],
+        _ => blocks::parts(op),
     });
-    History { ops: ops.collect(), bases: history.bases.clone() }
+    History { ops: ops.collect(), ..history.clone() }
 }
 
 /// How a split write ended in one of its slots, by what was said of the whole.

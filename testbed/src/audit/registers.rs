@@ -1,8 +1,9 @@
 //! Registers: a read, and the end, show the last write, or one that was under way with it.
 
 use super::check::{Finding, Kind, told};
-use super::history::{Key, Op, Outcome, What};
+use super::history::{Key, Op, Outcome};
 use super::lost::Lost;
+use super::what::What;
 use super::wire::Reply;
 use std::time::Duration;
 

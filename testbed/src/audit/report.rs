@@ -1,10 +1,11 @@
 //! What an audit found, for people.
 
 use super::check::{Finding, Kind, Rules, check};
-use super::history::{History, Op, Outcome, What};
+use super::history::{History, Op, Outcome};
 use super::last::Final;
 use super::lost::Lost;
 use super::watch::Seen;
+use super::what::What;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -203,7 +204,8 @@ impl ShardTimes {
         let of_shard = history.ops.iter().filter(|op| op.shard == Some(shard));
         let acked: Vec<&Op> = of_shard.filter(|op| op.outcome.is_acked()).collect();
         let keyed = acked.iter().filter(|op| !matches!(op.what, What::Ping { .. }));
-        let mut latencies: Vec<_> = keyed.map(|op| op.latency()).collect();
+        let time = |op: &&Op| op.latency().saturating_sub(op.what.may_wait());
+        let mut latencies: Vec<_> = keyed.map(time).collect();
         latencies.sort_unstable();
         let mut times = ShardTimes {
             median: latencies.get(latencies.len() / 2).copied().unwrap_or_default(),
@@ -217,11 +219,17 @@ impl ShardTimes {
             times.away = times.away.max(outage.to - outage.from);
             // A client may see it before we did.
             let from = outage.to.saturating_sub(HEAD_START);
-            let after = acked.iter().map(|op| op.replied).filter(|replied| *replied >= from);
+            let served = acked.iter().filter(|op| shows_service(op)).map(|op| op.replied);
+            let after = served.filter(|replied| *replied >= from);
             times.back.push(after.min().map(|first| first.saturating_sub(outage.to)));
         }
         times
     }
+}
+
+/// Only a node can have answered it.
+fn shows_service(op: &Op) -> bool {
+    !matches!(op.what, What::Take { .. } | What::Transfer { .. } | What::Alive { .. })
 }
 
 fn ms(time: Duration) -> String {

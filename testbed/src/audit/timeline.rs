@@ -248,8 +248,8 @@ const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Helveti
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::What;
     use super::super::watch::Outage;
+    use super::super::what::What;
     use super::super::wire::Reply;
     use super::*;
 
@@ -275,7 +275,7 @@ mod tests {
             slowest: vec![],
             evidence: "".into(),
         };
-        (History { ops, bases: vec![] }, seen)
+        (History { ops, ..History::default() }, seen)
     }
 
     #[test]
