@@ -31,6 +31,13 @@ impl Slot {
         Slot(NonZeroU16::MIN.saturating_add(crc16(hash_tag(key)) & 0x3FFF))
     }
 
+    /// The same, for a key without a brace: it has no hash tag, and nobody has to look for one.
+    #[inline(always)]
+    pub fn of_untagged(key: &[u8]) -> Slot {
+        debug_assert!(!key.contains(&b'{'));
+        Slot(NonZeroU16::MIN.saturating_add(crc16(key) & 0x3FFF))
+    }
+
     /// The slot's number, 0 to 16,383.
     #[inline]
     pub fn number(self) -> u16 {
@@ -95,8 +102,8 @@ fn has_open_brace(key: &[u8]) -> bool {
 #[inline(always)]
 fn crc16(bytes: &[u8]) -> u16 {
     let mut crc = 0u16;
-    let mut chunks = bytes.chunks_exact(8);
-    for c in &mut chunks {
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for c in chunks {
         crc = TABLES[7][usize::from(c[0] ^ (crc >> 8) as u8)]
             ^ TABLES[6][usize::from(c[1] ^ crc as u8)]
             ^ TABLES[5][usize::from(c[2])]
@@ -106,7 +113,7 @@ fn crc16(bytes: &[u8]) -> u16 {
             ^ TABLES[1][usize::from(c[6])]
             ^ TABLES[0][usize::from(c[7])];
     }
-    for &byte in chunks.remainder() {
+    for &byte in rest {
         crc = (crc << 8) ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)];
     }
     crc

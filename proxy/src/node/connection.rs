@@ -10,6 +10,7 @@ use crate::resp::write;
 use crate::time::Moment;
 pub use block::Block;
 pub use expected::Expected;
+pub use run::Run;
 
 /// A buffer that grew beyond this is given back once it is empty (`clear()` never does).
 const KEEP_CAPACITY: usize = 64 * 1024;
@@ -131,6 +132,8 @@ pub struct Connection {
     /// When the handshake was over.
     pub ready_since: Moment,
     queue: VecDeque<Expected>,
+    /// How many entries of it are parts that were not told apart.
+    runs: usize,
     /// The bytes of all requests in `queue`, in order, from `answered` on.
     buffer: Vec<u8>,
     /// How much of `buffer` belongs to requests that are answered.
@@ -177,6 +180,7 @@ impl Connection {
             connected_since: now,
             ready_since: now,
             queue: VecDeque::new(),
+            runs: 0,
             buffer: Vec::new(),
             answered: 0,
             sent: 0,
@@ -338,7 +342,11 @@ impl Connection {
     /// Requests without a reply.
     #[inline]
     pub fn in_flight(&self) -> usize {
-        self.queue.len()
+        let parts = |expected: &Expected| match expected {
+            Expected::Run(run) => run.left(),
+            _ => 1,
+        };
+        if self.has_runs() { self.queue.iter().map(parts).sum() } else { self.queue.len() }
     }
 
     /// Nothing is queued and nothing unanswered.
@@ -359,6 +367,7 @@ impl Connection {
     pub fn head_client(&self) -> Option<ClientKey> {
         match self.queue.front() {
             Some(Expected::Request(ticket)) => Some(ticket.client),
+            Some(Expected::Run(run)) => Some(run.ticket().client),
             _ => None,
         }
     }
@@ -433,6 +442,7 @@ impl Connection {
 
     /// The requests in the queue, from the head.
     pub fn tickets_mut(&mut self) -> impl Iterator<Item = &mut Ticket> {
+        self.tell_parts_apart();
         self.queue.iter_mut().filter_map(|expected| match expected {
             Expected::Request(ticket) => Some(ticket),
             _ => None,
@@ -456,7 +466,7 @@ impl Connection {
 
 mod block;
 mod expected;
-mod in_place;
+mod run;
 mod taking;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ mod mode;
 mod ticket;
 
 pub use backoff::Backoff;
-pub use connection::{Block, Connection, Expected, Kind, Lost, Phase, Replies, Stream};
+pub use connection::{Block, Connection, Expected, Kind, Lost, Phase, Replies, Run, Stream};
 pub use handshake::{Fence, Fenced, Handshake, HandshakeStep, Identity};
 pub use mode::Mode;
 pub use ticket::{ClientKey, Patience, Ticket, Trial, WHOLE, Way};

@@ -1,5 +1,9 @@
 //! The arguments of one request, as ranges of its raw bytes.
 
+use std::ops::Range;
+
+use super::write;
+
 /// Where one argument lies in its frame, in bytes from the frame's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -49,17 +53,30 @@ impl<'a> Args<'a> {
     /// The raw bytes of a range of arguments, their `$` lines and CRLFs included. Empty if there
     /// are no such arguments.
     #[inline]
-    pub fn bulks(&self, range: std::ops::Range<usize>) -> &'a [u8] {
+    pub fn bulks(&self, range: Range<usize>) -> &'a [u8] {
+        &self.frame[self.place_of(range)]
+    }
+
+    /// [`Args::bulks`] of `count` arguments from `at` on as a short piece, if it is one.
+    #[inline(always)]
+    pub fn short_bulks(&self, at: usize, count: usize) -> Option<write::Short<'a>> {
+        let before = self.spans.get(at.wrapping_sub(1))?;
+        let last = self.spans.get(at.wrapping_add(count).wrapping_sub(1))?;
+        write::short(self.frame, before.end as usize + 2..last.end as usize + 2)
+    }
+
+    #[inline(always)]
+    fn place_of(&self, range: Range<usize>) -> Range<usize> {
         let (Some(last), false) = (self.spans.get(range.end.wrapping_sub(1)), range.is_empty())
         else {
-            return &[];
+            return 0..0;
         };
         let start = match range.start.checked_sub(1) {
             Some(before) => self.spans[before].end as usize + 2,
             // Behind the array's own line.
             None => self.frame.iter().position(|&byte| byte == b'$').unwrap_or_default(),
         };
-        &self.frame[start..last.end as usize + 2]
+        start..last.end as usize + 2
     }
 
     /// The command's name as the client spelled it.

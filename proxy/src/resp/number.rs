@@ -44,6 +44,51 @@ fn longer_line(line: &[u8], at: usize) -> Option<(u32, usize)> {
     }
 }
 
+/// A `$` line that was read. The next one often says the same, and needs no reading then; nor does
+/// anything wait for its number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    /// The line in the lower bytes.
+    line: u64,
+    /// Which of eight bytes belong to it.
+    mask: u64,
+    /// Its length.
+    line_bytes: usize,
+    /// How many bytes it says that follow.
+    bytes: usize,
+}
+
+impl Again {
+    /// None was read: nothing is like it.
+    pub(super) const NONE: Again = Again { line: 1, mask: 0, line_bytes: 0, bytes: 0 };
+
+    /// The line at `buf[at..start]`, which announces `bytes`.
+    #[inline]
+    pub(super) fn of(buf: &[u8], at: usize, start: usize, bytes: usize) -> Again {
+        let line_bytes = start - at;
+        let mut line = [0; 8];
+        if line_bytes > line.len() {
+            return Again::NONE;
+        }
+        line[..line_bytes].copy_from_slice(&buf[at..start]);
+        let mask = u64::MAX >> (64 - 8 * line_bytes);
+        Again { line: u64::from_le_bytes(line), mask, line_bytes, bytes }
+    }
+
+    /// Where the bytes behind the same line at `buf[at..]` begin and end, if their CRLF follows.
+    /// `None` says nothing but "look closely".
+    #[inline(always)]
+    pub(super) fn at(&self, buf: &[u8], at: usize) -> Option<(usize, usize)> {
+        let word = u64::from_le_bytes(*buf.get(at..)?.first_chunk()?);
+        if word & self.mask != self.line {
+            return None;
+        }
+        let start = at + self.line_bytes;
+        let end = start + self.bytes;
+        (buf.get(end..end + 2)? == b"\r\n").then_some((start, end))
+    }
+}
+
 /// The number that `text` is, if it is what `string2ll` of the servers takes: digits without a
 /// leading zero or plus sign, a minus sign only before a number that is not zero, within `i64`.
 pub fn canonical(text: &[u8]) -> Option<i64> {

@@ -18,8 +18,8 @@ use memchr::memchr;
 use thiserror::Error;
 
 use super::number::{canonical, short_line};
+pub use whole::{Alike, count_line, value_len};
 use whole::{SMALL_ARRAY, whole};
-pub use whole::{count_line, small_array, value_len};
 
 /// What a reply is, by its outermost value. An attribute before the value does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use memchr::{memchr, memchr2};
 
 use super::Span;
 pub use super::inline::canonical_inline;
-use super::number::{canonical, short_line};
+use super::number::{Again, canonical, short_line};
 pub use super::protocol_error::ProtocolError;
 
 /// What a client may ask for at most. Above, the request is refused and the connection closed.
@@ -143,6 +143,9 @@ impl Scanner {
         let resumed = at > 0;
         if !resumed {
             let (count, next) = header(buf, 0, self.searched as usize, Header::Array)?;
+            if count > UNAUTHENTICATED_ARGUMENTS_MAX {
+                return self.many(buf, limits, spans, count, next);
+            }
             left = limits.arguments(count)?;
             if left == 0 {
                 return Ok(Frame::Nothing { len: next });
@@ -167,6 +170,45 @@ impl Scanner {
         }
         if resumed {
             spans_again(&buf[..at], limits, spans)?;
+        }
+        refuse_cross_protocol(&buf[spans[0].start as usize..spans[0].end as usize])?;
+        Ok(Frame::Request { len: at })
+    }
+
+    /// The arguments of an array that announces more of them than most have, from `at` on: keys
+    /// above all, which are often of one length.
+    #[inline(never)]
+    fn many(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+        spans: &mut Vec<Span>,
+        count: i64,
+        mut at: usize,
+    ) -> Found {
+        let mut left = limits.many_arguments(count)?;
+        let mut again = Again::NONE;
+        while left > 0 {
+            let span = match again.at(buf, at) {
+                Some((start, end)) if end <= FRAME_BYTES_MAX => {
+                    Span { start: start as u32, end: end as u32 }
+                }
+                _ => match bulk(buf, at, self.searched as usize, limits) {
+                    Ok(span) => {
+                        let (start, end) = (span.start as usize, span.end as usize);
+                        again = Again::of(buf, at, start, end - start);
+                        span
+                    }
+                    Err(stop) => {
+                        self.line = at as u32;
+                        self.arguments = left;
+                        return Err(stop);
+                    }
+                },
+            };
+            spans.push(span);
+            at = span.end as usize + 2;
+            left -= 1;
         }
         refuse_cross_protocol(&buf[spans[0].start as usize..spans[0].end as usize])?;
         Ok(Frame::Request { len: at })
@@ -202,10 +244,16 @@ impl Limits {
         if count > i64::from(self.arguments_max) {
             return Err(ProtocolError::InvalidArrayLength.into());
         }
-        if count > UNAUTHENTICATED_ARGUMENTS_MAX && !self.authenticated {
+        Ok(count.max(0) as u32)
+    }
+
+    /// The same, where they are more than who has not logged in may send.
+    fn many_arguments(&self, count: i64) -> Result<u32, Stop> {
+        let count = self.arguments(count)?;
+        if !self.authenticated {
             return Err(ProtocolError::UnauthenticatedArrayLength.into());
         }
-        Ok(count.max(0) as u32)
+        Ok(count)
     }
 
     /// How many bytes follow a `$` line, or why they may not.

@@ -1,5 +1,7 @@
 //! Writes replies and commands: every function appends to a buffer and nothing else.
 
+use std::ops::Range;
+
 /// `+text`. CR and LF in `text` become blanks, because they would end the line.
 pub fn simple(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
     line(out, b'+', text.as_ref());
@@ -30,6 +32,93 @@ pub fn bulk_header(out: &mut Vec<u8>, length: usize) {
     out.push(b'$');
     number(out, length);
 }
+
+/// A piece of up to [`SHORT_BYTES`] bytes with as many behind it as make up this number, so that it
+/// can be copied without a call: what is too much is written over by the next.
+pub type Short<'a> = (&'a [u8; SHORT_BYTES], usize);
+
+/// What a [`Short`] piece is.
+pub const SHORT_BYTES: usize = 64;
+
+/// A range of `bytes` as such a piece; `None` if it is longer, or too near to their end.
+#[inline(always)]
+pub fn short(bytes: &[u8], range: Range<usize>) -> Option<Short<'_>> {
+    let piece = bytes.get(range.start..)?.first_chunk()?;
+    let len = range.end.wrapping_sub(range.start);
+    (len <= SHORT_BYTES).then_some((piece, len))
+}
+
+/// Appends many pieces, most of them short. Room is made for many of them at a time.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    /// What is behind `end` is room.
+    out: &'a mut Vec<u8>,
+    end: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// They come behind what is in `out`.
+    pub fn new(out: &'a mut Vec<u8>) -> Pieces<'a> {
+        Pieces { end: out.len(), out }
+    }
+
+    /// Appends a range of `from`.
+    #[inline(always)]
+    pub fn push(&mut self, from: &[u8], range: Range<usize>) {
+        if let Some((piece, len)) = short(from, range.clone())
+            && let Some(room) = self.out.get_mut(self.end..).and_then(|r| r.first_chunk_mut())
+        {
+            *room = *piece;
+            self.end += len;
+        } else {
+            self.push_slowly(|out| out.extend_from_slice(&from[range]));
+        }
+    }
+
+    /// Appends two pieces. Returns whether there was room.
+    #[inline(always)]
+    pub fn push_two(&mut self, first: Short<'_>, second: Short<'_>) -> bool {
+        const BYTES: usize = 2 * SHORT_BYTES;
+        let room = self.out.get_mut(self.end..).and_then(|r| r.first_chunk_mut::<BYTES>());
+        let (Some(room), true) = (room, first.1 <= SHORT_BYTES) else { return false };
+        room[..SHORT_BYTES].copy_from_slice(first.0);
+        room[first.1..first.1 + SHORT_BYTES].copy_from_slice(second.0);
+        self.end += first.1 + second.1;
+        true
+    }
+
+    /// Appends what `write` writes, and makes room.
+    #[inline(always)]
+    pub fn push_slowly(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.end = push_slowly(self.out, self.end, write);
+    }
+
+    /// The end of all that was appended.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.end
+    }
+}
+
+#[inline(never)]
+fn push_slowly(out: &mut Vec<u8>, end: usize, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    out.truncate(end);
+    write(out);
+    let end = out.len();
+    // As much as is there anyway, if that is not too little.
+    let room = (out.capacity() - end).clamp(4 * SHORT_BYTES, PIECES_BYTES);
+    out.resize(end + room, 0);
+    end
+}
+
+impl Drop for Pieces<'_> {
+    fn drop(&mut self) {
+        self.out.truncate(self.end);
+    }
+}
+
+/// Room that is made for pieces at a time, at most.
+const PIECES_BYTES: usize = 2048;
 
 /// `$-1`: RESP2's "no such value".
 pub fn null_bulk(out: &mut Vec<u8>) {

@@ -1,8 +1,11 @@
 //! Makes one reply of several, by splicing ranges of them: no value is parsed that is only passed
 //! on.
 
+use std::ops::Range;
+
 use crate::command::{ResponsePolicy, Row};
-use crate::resp::{reply, write};
+use crate::resp::reply;
+use crate::resp::write::{self, Pieces};
 
 /// How the replies of a request's parts become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,26 +44,30 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Surprise;
 
-/// Appends the one reply. `replies` are raw values, none of them an error; `order` tells for
-/// [`Merge::ByKey`] which part has the first key's element, which the second's, and so on.
+/// Appends the one reply. `replies` has those of the parts as raw values, none of them an error;
+/// `place` tells where in it that of each of the `parts` parts lies, `order` for [`Merge::ByKey`]
+/// which part has the first key's element, which the second's, and so on.
 ///
 /// # Errors
 /// [`Surprise`] if a reply is of another kind than expected; `out` is as before then.
-pub fn merge<'a>(
+pub fn merge(
     merge: Merge,
-    mut replies: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    replies: &[u8],
+    parts: usize,
+    place: impl Fn(usize) -> Range<usize> + Copy,
     order: &[u16],
     out: &mut Vec<u8>,
 ) -> Result<(), Surprise> {
     let start = out.len();
+    let mut each = (0..parts).map(|part| &replies[place(part)]);
     let done = match merge {
-        Merge::ByKey => by_key(replies, order, out),
-        Merge::Join => join(replies, out),
-        Merge::Sum => fold(replies, i64::saturating_add, out),
-        Merge::Min => fold(replies, i64::min, out),
-        Merge::Max => fold(replies, i64::max, out),
+        Merge::ByKey => by_key(replies, parts, place, order, out),
+        Merge::Join => join(each, out),
+        Merge::Sum => fold(each, i64::saturating_add, out),
+        Merge::Min => fold(each, i64::min, out),
+        Merge::Max => fold(each, i64::max, out),
         Merge::Any | Merge::FirstSuccess => {
-            replies.next().map(|reply| out.extend_from_slice(reply)).ok_or(Surprise)
+            each.next().map(|reply| out.extend_from_slice(reply)).ok_or(Surprise)
         }
     };
     if done.is_err() {
@@ -97,37 +104,67 @@ pub(super) fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Surprise> 
     Ok(value)
 }
 
-fn by_key<'a>(
-    replies: impl ExactSizeIterator<Item = &'a [u8]>,
+fn by_key(
+    replies: &[u8],
+    parts: usize,
+    place: impl Fn(usize) -> Range<usize>,
     order: &[u16],
     out: &mut Vec<u8>,
 ) -> Result<(), Surprise> {
-    let mut rests = Vec::with_capacity(replies.len());
-    let mut found = 0;
-    for reply in replies {
-        // Nearly all parts have one key.
-        let (count, rest) = match reply.strip_prefix(b"*1\r\n") {
-            Some(rest) => (1, rest),
-            None => elements(reply)?,
-        };
-        found += count;
-        rests.push((count, rest));
-    }
-    if found != order.len() {
-        return Err(Surprise);
-    }
     write::array_header(out, order.len());
+    let start = out.len();
+    if parts == order.len() && one_by_key(replies, &place, order, out).is_ok() {
+        return Ok(());
+    }
+    out.truncate(start);
+    // Some parts have several keys. Where in each reply the next value begins; 0: at its start.
+    let mut next = vec![0; parts];
+    let mut out = Pieces::new(out);
     for &part in order {
-        let (left, rest) = rests.get_mut(usize::from(part)).ok_or(Surprise)?;
-        // What is left is the last one: nobody needs to look for its end.
-        let value = match *left {
-            1 if !rest.is_empty() => std::mem::take(rest),
-            _ => take_value(rest)?,
-        };
-        *left = left.saturating_sub(1);
-        out.extend_from_slice(value);
+        let (place, next) = (place(part.into()), next.get_mut(usize::from(part)).ok_or(Surprise)?);
+        let reply = &replies[place.clone()];
+        if *next == 0 {
+            // Nearly all parts have one key, and what is left is its value.
+            if let Some(value) = only_value(replies, &place) {
+                *next = reply.len();
+                out.push(replies, value);
+                continue;
+            }
+            let (_, behind) = elements(reply)?;
+            *next = reply.len() - behind.len();
+        }
+        let mut rest = &reply[*next..];
+        let value = take_value(&mut rest)?;
+        let start = place.start + *next;
+        *next = reply.len() - rest.len();
+        out.push(replies, start..start + value.len());
+    }
+    let all_taken = (0..parts).all(|part| next[part] == place(part).len());
+    if all_taken { Ok(()) } else { Err(Surprise) }
+}
+
+/// Each part has one key.
+#[inline(always)]
+fn one_by_key(
+    replies: &[u8],
+    place: impl Fn(usize) -> Range<usize>,
+    order: &[u16],
+    out: &mut Vec<u8>,
+) -> Result<(), Surprise> {
+    let mut out = Pieces::new(out);
+    for &part in order {
+        let value = only_value(replies, &place(part.into())).ok_or(Surprise)?;
+        out.push(replies, value);
     }
     Ok(())
+}
+
+/// Where the value lies, if the reply that lies there is an array with one.
+#[inline(always)]
+fn only_value(replies: &[u8], place: &Range<usize>) -> Option<Range<usize>> {
+    const ONE: &[u8] = b"*1\r\n";
+    let value = place.start + ONE.len()..place.end;
+    (value.start < value.end && replies.get(place.start..value.start)? == ONE).then_some(value)
 }
 
 fn join<'a>(
@@ -193,9 +230,11 @@ mod tests {
     use super::*;
 
     fn merged(how: Merge, replies: &[&str], order: &[u16]) -> Result<String, Surprise> {
-        let replies: Vec<&[u8]> = replies.iter().map(|reply| reply.as_bytes()).collect();
         let mut out = b"before".to_vec();
-        let done = merge(how, replies.iter().copied(), order, &mut out);
+        let start = |part: usize| replies[..part].iter().map(|reply| reply.len()).sum();
+        let place = |part| start(part)..start(part) + replies[part].len();
+        let all = replies.concat();
+        let done = merge(how, all.as_bytes(), replies.len(), place, order, &mut out);
         let text = String::from_utf8(out).unwrap();
         let added = text.strip_prefix("before").unwrap().to_owned();
         assert!(done.is_ok() || added.is_empty(), "nothing is left of a failed merge");
@@ -222,6 +261,17 @@ mod tests {
         );
         assert_eq!(merged(Merge::ByKey, &replies, &[1, 0, 1]), Err(Surprise), "one too many");
         assert_eq!(merged(Merge::ByKey, &["*1\r\n_\r\n"], &[0]).unwrap(), "*1\r\n_\r\n");
+    }
+
+    #[test]
+    fn values_of_any_length_are_put_in_order() {
+        let value = |n: usize| format!("${}\r\n{}\r\n", n * 7, "v".repeat(n * 7));
+        let replies: Vec<String> = (0..100).map(|n| format!("*1\r\n{}", value(n))).collect();
+        let replies: Vec<&str> = replies.iter().map(String::as_str).collect();
+        let order: Vec<u16> = (0..100).map(|n| n * 37 % 100).collect();
+        let values: String = order.iter().map(|&n| value(n.into())).collect();
+        assert_eq!(merged(Merge::ByKey, &replies, &order).unwrap(), format!("*100\r\n{values}"));
+        assert_eq!(merged(Merge::ByKey, &replies, &order[1..]), Err(Surprise), "one too many");
     }
 
     #[test]

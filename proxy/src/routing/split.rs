@@ -2,8 +2,11 @@
 //!
 //! Nothing of it is atomic any more, as in every proxy: another client may see a part of it done.
 
+use memchr::memchr;
+
 use crate::command::{self, Keys, Row};
-use crate::resp::{Args, write};
+use crate::resp::Args;
+use crate::resp::write::{self, Pieces, SHORT_BYTES};
 use crate::slot::Slot;
 
 /// A request's keys, by slot.
@@ -98,24 +101,60 @@ pub fn split(row: &Row, args: &Args<'_>) -> Result<Split, NoSplit> {
     if args.iter().skip(end).any(ties) {
         return Err(NoSplit::Whole);
     }
-    let mut keys = Vec::with_capacity(args.len() / step.max(1));
-    for (place, at) in (first..=last).step_by(step.max(1)).enumerate() {
-        if let Some(key) = args.get(at) {
-            keys.push(Placed::new(Slot::of_key(key), place));
-        }
+    let tagged = memchr(b'{', args.frame()).is_some();
+    let mut keys: Vec<Placed> = Vec::with_capacity(args.len() / step.max(1));
+    let mut at = first;
+    while at <= last
+        && let Some(key) = args.get(at)
+    {
+        let slot = if tagged { Slot::of_key(key) } else { Slot::of_untagged(key) };
+        keys.push(Placed::new(slot, keys.len()));
+        at += step.max(1);
     }
-    keys.sort_unstable();
+    sort(&mut keys);
     let (mut parts, mut order) = (Vec::<SlotKeys>::with_capacity(keys.len()), vec![0; keys.len()]);
+    let mut previous = None;
     for (at, key) in keys.iter().enumerate() {
         let (slot, start) = (key.slot(), at as u32);
-        match parts.last_mut() {
-            Some(last) if last.slot == slot => last.end = start + 1,
-            _ => parts.push(SlotKeys { slot, start, end: start + 1 }),
+        if previous != Some(slot) {
+            parts.push(SlotKeys { slot, start, end: start + 1 });
+            previous = Some(slot);
+        } else if let Some(last) = parts.last_mut() {
+            last.end = start + 1;
         }
         order[key.place() as usize] = (parts.len() - 1) as u16;
     }
     Ok(Split { keys, parts, order, first, step, counted })
 }
+
+/// Sorts by slot; those of one slot keep their order. Many are put in their places by the lower
+/// half of the slot's number, then by the upper one: a third of what comparing them takes.
+fn sort(keys: &mut Vec<Placed>) {
+    if keys.len() < MANY {
+        return keys.sort_unstable();
+    }
+    let mut other = vec![Placed(0); keys.len()];
+    for shift in [32, 32 + HALF_BITS] {
+        let half = |key: &Placed| (key.0 >> shift) as usize % HALF;
+        let mut ends = [0u32; HALF];
+        keys.iter().for_each(|key| ends[half(key)] += 1);
+        let mut before = 0;
+        for end in &mut ends {
+            before += std::mem::replace(end, before);
+        }
+        for &key in &*keys {
+            let place = &mut ends[half(&key)];
+            other[*place as usize] = key;
+            *place += 1;
+        }
+        std::mem::swap(keys, &mut other);
+    }
+}
+
+/// So many keys are sorted by halves of their slots.
+const MANY: usize = 48;
+const HALF_BITS: u32 = Slot::COUNT.ilog2() / 2;
+const HALF: usize = 1 << HALF_BITS;
 
 impl Split {
     /// The parts, in the order of their slots.
@@ -131,7 +170,14 @@ impl Split {
     /// What writes the requests of the parts; `args` is the request that was split.
     pub fn writer<'a>(&'a self, args: &'a Args<'a>) -> PartWriter<'a> {
         let options = args.bulks(self.first + self.keys.len() * self.step..args.len());
-        PartWriter { split: self, args, beginning: Vec::new(), keys: 0, options }
+        let mut writer = PartWriter { split: self, args, one: ([0; _], usize::MAX), options };
+        let mut beginning = Vec::new();
+        writer.begin(1, &mut beginning);
+        if let (Some(one), true) = (writer.one.0.get_mut(..beginning.len()), options.is_empty()) {
+            one.copy_from_slice(&beginning);
+            writer.one.1 = beginning.len();
+        }
+        writer
     }
 }
 
@@ -140,42 +186,63 @@ impl Split {
 pub struct PartWriter<'a> {
     split: &'a Split,
     args: &'a Args<'a>,
-    /// What stands in front of the keys. It is the same for all parts that have as many of them,
-    /// and most have one.
-    beginning: Vec<u8>,
-    /// So many.
-    keys: usize,
+    /// What stands in front of the key if it is only one, as most parts have it and without
+    /// options; its length is none that is possible if there are some.
+    one: ([u8; SHORT_BYTES], usize),
     /// What follows the keys.
     options: &'a [u8],
 }
 
 impl PartWriter<'_> {
-    /// Appends the request of one part. It is not longer than the whole.
-    #[inline(always)]
-    pub fn write(&mut self, part: SlotKeys, out: &mut Vec<u8>) {
-        if part.count() != self.keys {
-            self.begin(part.count());
+    /// Appends the requests of these parts, but none any more once they come to more than
+    /// `bytes_max`. Returns the slot of each, and the length of its request. No request is longer
+    /// than the whole.
+    #[inline(never)]
+    pub fn write(
+        &self,
+        parts: &[SlotKeys],
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Vec<(Slot, u32)> {
+        let Split { keys, first, step, .. } = self.split;
+        let mut out = Pieces::new(out);
+        let start = out.end();
+        let mut written = Vec::with_capacity(parts.len());
+        for part in parts {
+            let before = out.end();
+            if before - start > bytes_max {
+                break;
+            }
+            let key = keys.get(part.start as usize).filter(|_| part.count() == 1);
+            let bulks = key
+                .and_then(|key| self.args.short_bulks(first + key.place() as usize * step, *step));
+            if !bulks.is_some_and(|bulks| out.push_two((&self.one.0, self.one.1), bulks)) {
+                out.push_slowly(|out| self.write_any(*part, out));
+            }
+            written.push((part.slot, (out.end() - before) as u32));
         }
-        out.extend_from_slice(&self.beginning);
+        written
+    }
+
+    #[inline(never)]
+    fn write_any(&self, part: SlotKeys, out: &mut Vec<u8>) {
+        self.begin(part.count(), out);
         let Split { keys, first, step, .. } = self.split;
         for key in &keys[part.start as usize..part.end as usize] {
             let at = first + key.place() as usize * step;
             out.extend_from_slice(self.args.bulks(at..at + step));
         }
-        if !self.options.is_empty() {
-            out.extend_from_slice(self.options);
-        }
+        out.extend_from_slice(self.options);
     }
 
-    fn begin(&mut self, keys: usize) {
+    /// What stands in front of so many keys.
+    fn begin(&self, keys: usize, out: &mut Vec<u8>) {
         let Split { first, step, counted, .. } = *self.split;
         let options = self.args.len() - (first + self.split.keys.len() * step);
-        self.keys = keys;
-        self.beginning.clear();
-        write::array_header(&mut self.beginning, first + keys * step + options);
-        self.beginning.extend_from_slice(self.args.bulks(0..first - usize::from(counted)));
+        write::array_header(out, first + keys * step + options);
+        out.extend_from_slice(self.args.bulks(0..first - usize::from(counted)));
         if counted {
-            write::bulk(&mut self.beginning, keys.to_string());
+            write::bulk(out, keys.to_string());
         }
     }
 }
@@ -199,10 +266,10 @@ mod tests {
         with_args(request, |args| {
             let row = command::resolve(args).unwrap();
             let split = split(row, args)?;
-            let mut writer = split.writer(args);
-            let part = |&part: &SlotKeys| {
+            let writer = split.writer(args);
+            let part = |part: &SlotKeys| {
                 let mut out = Vec::new();
-                writer.write(part, &mut out);
+                writer.write(std::slice::from_ref(part), usize::MAX, &mut out);
                 let mut spans = Vec::new();
                 let scanned = Scanner::default().scan(&out, &Limits::default(), &mut spans);
                 assert_eq!(scanned, Frame::Request { len: out.len() }, "canonical");
@@ -230,6 +297,39 @@ mod tests {
             parts("MSETEX 3 {a}1 x {b}1 y {a}2 z EX 10").unwrap(),
             ["MSETEX 1 {b}1 y EX 10", "MSETEX 2 {a}1 x {a}2 z EX 10"]
         );
+    }
+
+    #[test]
+    fn many_keys_are_split_like_few() {
+        // Short and long ones, some with tags, and of some slots several, up to the last byte.
+        for tagged in [false, true] {
+            let key = |n: usize| match n % 5 {
+                0 if tagged => format!("{{a{}}}{n}", n % 7),
+                1 => format!("{n}{}", "y".repeat(100)),
+                _ => format!("k{}", n % 150),
+            };
+            let keys: Vec<String> = (0..300).map(key).collect();
+            let mut by_slot = std::collections::BTreeMap::<Slot, Vec<&str>>::new();
+            for key in &keys {
+                by_slot.entry(Slot::of_key(key.as_bytes())).or_default().push(key);
+            }
+            let expected: Vec<String> =
+                by_slot.values().map(|keys| format!("MGET {}", keys.join(" "))).collect();
+            assert_eq!(parts(&format!("MGET {}", keys.join(" "))).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn parts_end_where_there_is_no_room_for_more() {
+        with_args("MGET {a}1 {b}1 {c}1", |args| {
+            let split = split(command::resolve(args).unwrap(), args).unwrap();
+            let writer = split.writer(args);
+            let mut out = b"before".to_vec();
+            assert_eq!(writer.write(split.parts(), 0, &mut out).len(), 1, "one goes always");
+            let one = out.len() - "before".len();
+            assert_eq!(writer.write(&split.parts()[1..], one, &mut out).len(), 2);
+            assert_eq!(out.len(), "before".len() + 3 * one);
+        });
     }
 
     #[test]

@@ -108,11 +108,6 @@ impl Clients {
     /// others of its slot.
     #[inline(never)]
     pub(super) fn settle_part(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome) {
-        self.take_part(ticket, reply, outcome);
-    }
-
-    #[inline(always)]
-    fn take_part(&mut self, ticket: &Ticket, reply: &[u8], outcome: Outcome) {
         if ticket.strict | ticket.diverted {
             self.after_settling(ticket);
         }
@@ -180,10 +175,10 @@ impl Worker {
             Err(NoSplit::Arity) => return self.refuse(index, &Refusal::WrongArity(row), args),
         };
         let Some(merge) = merge_of(row) else { return self.refuse_cross_slot(index, row) };
-        let slots: Vec<Option<Slot>> = split.parts().iter().map(|part| Some(part.slot)).collect();
         let class = command::class(row, args);
         let how = How::Slots { order: split.take_order() };
-        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &slots) else {
+        let slots = split.parts().iter().map(|part| Some(part.slot));
+        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, slots) else {
             return Step::Later;
         };
         self.send_split(gather, &split, args);
@@ -200,7 +195,8 @@ impl Worker {
         let slots: Vec<Option<Slot>> = shards.iter().map(|&(slot, _)| Some(slot)).collect();
         let how = How::Shards { frame: args.frame().to_vec() };
         self.seen_scripts.note(&self.settings.scripts, row, args);
-        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &slots) else {
+        let each = slots.iter().copied();
+        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, each) else {
             return Step::Later;
         };
         for (part, &slot) in slots.iter().enumerate() {
@@ -235,8 +231,8 @@ impl Worker {
             self.answer(index, |out| write::error(out, why));
             return Step::Taken;
         }
-        let parts = vec![None; pools.len()];
-        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, &parts) else {
+        let parts = pools.iter().map(|_| None);
+        let Some(gather) = self.begin_gather(index, row, class, args, merge, how, parts) else {
             return Step::Later;
         };
         for (part, &pool) in pools.iter().enumerate() {
@@ -299,16 +295,17 @@ impl Worker {
         args: &Args<'_>,
         merge: Merge,
         how: How,
-        parts: &[Option<Slot>],
+        parts: impl ExactSizeIterator<Item = Option<Slot>> + Clone,
     ) -> Option<u32> {
         let len = args.frame().len();
         let session = self.clients.get_with_flow(index)?;
         let manners = session.manners;
         let is_write = manners.strict_order && class != Class::R;
-        let overtakes = parts.iter().any(|&slot| session.would_overtake(slot));
+        let overtakes =
+            !session.unsettled.is_empty() && parts.clone().any(|slot| session.would_overtake(slot));
         let flow = session.flow.as_mut()?;
         let alone = flow.in_flight() == 0;
-        let writes = is_write && parts.iter().flatten().any(|slot| flow.writes.contains(slot));
+        let writes = is_write && parts.clone().flatten().any(|slot| flow.writes.contains(&slot));
         let (client, mode) = (ClientKey { index, generation: session.generation }, session.mode);
         let way = way(row, args, &self.settings);
         let is_large = len > self.settings.large_request || way.is_own();
@@ -320,7 +317,7 @@ impl Worker {
             return None;
         }
         if is_write {
-            flow.writes.extend(parts.iter().flatten());
+            flow.writes.extend(parts.clone().flatten());
         }
         if is_large {
             session.special.set(Special::ALONE, true);
@@ -345,9 +342,9 @@ impl Worker {
             row,
             merge,
             how,
-            parts: parts.iter().map(|&slot| Part::open(slot, self.owner(slot))).collect(),
-            replies: Vec::new(),
             open: parts.len(),
+            parts: parts.map(|slot| Part::open(slot, self.owner(slot))).collect(),
+            replies: Vec::new(),
             joined: Joined::No,
         };
         Some(self.clients.gathers.insert(gather) as u32)

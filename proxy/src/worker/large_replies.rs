@@ -18,6 +18,7 @@ impl Worker {
     /// client's own.
     pub(super) fn begin_large_reply(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        connection.single_out();
         if connection.replies == Replies::Hold {
             // Replies of a node that was suspect are held, and this one is too large for that.
             return self.drop_connection(index, true);

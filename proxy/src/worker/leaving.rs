@@ -139,8 +139,7 @@ impl Worker {
         fell: impl Fn(u16, Slot) -> bool,
     ) -> Vec<(u16, Ticket, Vec<u8>)> {
         let fallen = |connection: &Connection| {
-            let slot = connection.half_sent().and_then(|ticket| ticket.slot);
-            slot.is_some_and(|slot| fell(self.base_of(connection.pool), slot))
+            connection.half_sent().is_some_and(|slot| fell(self.base_of(connection.pool), slot))
         };
         let halves = self.connections.iter().filter(|(_, connection)| fallen(connection));
         let halves: Vec<u32> = halves.map(|(index, _)| index as u32).collect();

@@ -59,14 +59,18 @@ impl Worker {
     pub fn node_bytes(&mut self, index: u32, bytes: &[u8], now: Moment) {
         self.now = now;
         self.cells.node_bytes_in.add(bytes.len() as u64);
+        let mut of_parts = 0;
         if let Some(connection) = self.connections.get_mut(index as usize) {
             connection.heard = now;
+            // Once a read: in the loop over replies a look for parts would cost each GET too.
+            let has_runs = connection.has_runs();
             if connection.suspect | connection.lent_to.is_some() {
                 self.heard_at_last(index);
             }
+            if has_runs {
+                of_parts = self.take_parts(index, bytes);
+            }
         }
-        // Once a read: in the loop over replies a look for parts would cost each GET too.
-        let of_parts = if bytes.first() == Some(&b'*') { self.take_parts(index, bytes) } else { 0 };
         self.read_replies(index, &bytes[of_parts..]);
     }
 
@@ -185,7 +189,20 @@ impl Worker {
                 self.after_extra(index);
             }
             Some(&Expected::Question { about, .. }) => self.answered_back(index, about, reply),
+            Some(Expected::Run(_)) => self.reply_to_part(index, kind, reply),
+            None if connection.has_runs() => self.reply_to_part(index, kind, reply),
             None => self.bad_node(index, "it sent a reply that nobody asked for"),
+        }
+    }
+
+    /// A reply that may be that to the first of several parts.
+    #[cold]
+    fn reply_to_part(&mut self, index: u32, kind: Kind, reply: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if connection.single_out() {
+            self.reply(index, kind, reply);
+        } else {
+            self.bad_node(index, "it sent a reply that nobody asked for");
         }
     }
 

@@ -18,7 +18,8 @@ impl Worker {
     pub(super) fn random_key(&mut self, index: u32, row: &'static Row, args: &Args<'_>) -> Step {
         let (class, how) = (command::class(row, args), How::RandomKey(Sizes::new()));
         let slots: Vec<_> = self.shards().into_iter().map(|(slot, _)| Some(slot)).collect();
-        let Some(gather) = self.begin_gather(index, row, class, args, Merge::Any, how, &slots)
+        let Some(gather) =
+            self.begin_gather(index, row, class, args, Merge::Any, how, slots.iter().copied())
         else {
             return Step::Later;
         };

@@ -90,7 +90,8 @@ impl Worker {
         });
         let (class, how) = (command::class(row, args), How::Nodes);
         let slots = [Some(cursor.first)];
-        let Some(gather) = self.begin_gather(index, row, class, args, Merge::Any, how, &slots)
+        let Some(gather) =
+            self.begin_gather(index, row, class, args, Merge::Any, how, slots.into_iter())
         else {
             return Step::Later;
         };

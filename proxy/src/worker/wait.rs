@@ -63,9 +63,9 @@ impl Worker {
             return None;
         }
         let wait = Wait { shards: written, wanted, lost: false };
-        let parts = vec![None; shards.len()];
+        let parts = shards.iter().map(|_| None);
         let how = How::Wait(wait);
-        let gather = self.begin_gather(index, row, Class::B, args, Merge::Min, how, &parts)?;
+        let gather = self.begin_gather(index, row, Class::B, args, Merge::Min, how, parts)?;
         if let Some(gather) = self.clients.gathers.get_mut(gather as usize) {
             (gather.whole.way, gather.whole.reads_only) = (Way::Barrier, true);
             let client = gather.whole.client;

@@ -2,6 +2,7 @@
 
 use super::ASKING;
 use super::block::Block;
+use super::run::Run;
 use crate::node::Ticket;
 
 /// What one reply is expected for.
@@ -9,6 +10,8 @@ use crate::node::Ticket;
 pub enum Expected {
     /// A client's request.
     Request(Ticket),
+    /// Parts of one, each with a reply.
+    Run(Box<Run>),
     /// The `ASKING` that went before one.
     Asking,
     /// All of a transaction but the reply to its EXEC: right before its request, whose bytes are
@@ -46,6 +49,7 @@ impl Expected {
         }
         match self {
             Expected::Request(ticket) => ticket.len as usize,
+            Expected::Run(run) => run.ticket().len as usize,
             Expected::Asking => ASKING.len(),
             Expected::Block(_) => 0,
             Expected::Abandoned { len }

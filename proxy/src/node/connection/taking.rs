@@ -2,16 +2,18 @@
 
 use super::{Connection, Expected, Lost};
 use crate::node::Ticket;
+use crate::slot::Slot;
 
 impl Connection {
-    /// The request of which a part was handed over and a part not, if there is one.
-    pub fn half_sent(&self) -> Option<&Ticket> {
+    /// The slot of the request that was handed over in part only, if there is one.
+    pub fn half_sent(&self) -> Option<Slot> {
         let mut end = self.buffer.len();
         for expected in self.queue.iter().rev() {
             let start = end - expected.len();
             if start < self.sent {
                 return match expected {
-                    Expected::Request(ticket) if self.sent < end => Some(ticket),
+                    Expected::Request(ticket) if self.sent < end => ticket.slot,
+                    Expected::Run(run) if self.sent < end => run.half_of(self.sent - start),
                     _ => None,
                 };
             }
@@ -23,6 +25,7 @@ impl Connection {
     /// Takes back the requests of which the last byte was not handed over, with their bytes.
     /// Nothing may be written on the connection after this: it may end in half a request.
     pub fn take_unsent(&mut self) -> Vec<(Ticket, Vec<u8>)> {
+        self.tell_parts_apart();
         self.cut = true;
         let mut taken = Vec::new();
         let mut end = self.buffer.len();
@@ -46,6 +49,7 @@ impl Connection {
     /// Takes back the requests that `pick` chooses, with their bytes, if not even the first byte
     /// was handed over. The connection stays in use.
     pub fn call_back(&mut self, pick: impl Fn(&Ticket) -> bool) -> Vec<(Ticket, Vec<u8>)> {
+        self.tell_parts_apart();
         let mut taken = Vec::new();
         let mut start = self.answered;
         let mut at = 0;
@@ -81,6 +85,7 @@ impl Connection {
     /// Takes the requests that `pick` chooses out of the queue, with their bytes; their replies
     /// are dropped if they come.
     pub fn abandon(&mut self, pick: impl Fn(&Ticket) -> bool) -> Vec<(Ticket, Vec<u8>)> {
+        self.tell_parts_apart();
         let mut taken = Vec::new();
         let mut start = self.answered;
         for expected in &mut self.queue {
@@ -99,7 +104,8 @@ impl Connection {
     }
 
     /// The connection is no more: what was on it, told apart by what was handed over.
-    pub fn lose(self) -> Lost {
+    pub fn lose(mut self) -> Lost {
+        self.tell_parts_apart();
         let mut start = self.answered;
         let mut requests = Vec::with_capacity(self.queue.len());
         for expected in self.queue {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::node::{ClientKey, Patience};
+use crate::slot::Slot;
 
 fn ticket(sequence: u32, frame: &[u8]) -> Ticket {
     let client = ClientKey { index: 0, generation: 0 };
@@ -135,4 +136,99 @@ fn the_reply_to_an_abandoned_request_has_its_place() {
     connection.pop();
     assert_eq!(connection.head_frame(), b"four");
     assert_eq!(sequence(connection.pop()), 2);
+}
+
+/// A connection with one request, then parts 3, 4 and 5 of another, written together.
+fn open_with_run() -> Connection {
+    let mut connection = open();
+    connection.push(ticket(1, b"one"), b"one");
+    let first = Ticket { part: 3, arrival: 10, slot: Slot::new(30), ..ticket(2, b"") };
+    let pushed = connection.push_run(first, |out| {
+        out.extend_from_slice(b"threefourfive!");
+        let slot = |number| Slot::new(number).unwrap();
+        vec![(slot(30), 5), (slot(40), 4), (slot(50), 5)]
+    });
+    assert_eq!(pushed, (3, 14));
+    assert_eq!(connection.in_flight(), 4);
+    connection
+}
+
+/// Part, number among all, slot and bytes of each.
+fn told(requests: &[(Ticket, Vec<u8>)]) -> Vec<(u16, u64, u16, &str)> {
+    let of = |(ticket, frame): &(Ticket, Vec<u8>)| {
+        assert_eq!((ticket.sequence, ticket.len as usize), (2, frame.len()));
+        (ticket.part, ticket.arrival, ticket.slot.unwrap().number())
+    };
+    let text = |frame| std::str::from_utf8(frame).unwrap();
+    let all = requests.iter().map(|request| (of(request), text(&request.1)));
+    all.map(|((part, arrival, slot), text)| (part, arrival, slot, text)).collect()
+}
+
+const PARTS: [(u16, u64, u16, &str); 3] =
+    [(3, 10, 30, "three"), (4, 11, 40, "four"), (5, 12, 50, "five!")];
+
+#[test]
+fn parts_written_together_are_told_apart_when_the_connection_is_lost() {
+    for handed_over in 0..=17 {
+        let mut connection = open_with_run();
+        connection.wrote(handed_over, Moment::default());
+        let half = match handed_over {
+            4..=7 => Slot::new(30),
+            9..=11 => Slot::new(40),
+            13..=16 => Slot::new(50),
+            _ => None,
+        };
+        assert_eq!(connection.half_sent(), half, "{handed_over} bytes handed over");
+        let mut requests = connection.lose().requests;
+        assert_eq!(requests.remove(0).0.sequence, 1);
+        let whole: Vec<bool> = requests.iter().map(|(_, _, whole)| *whole).collect();
+        assert_eq!(whole, [8, 12, 17].map(|end| end <= handed_over));
+        let requests: Vec<_> = requests.into_iter().map(|(t, frame, _)| (t, frame)).collect();
+        assert_eq!(told(&requests), PARTS);
+    }
+}
+
+#[test]
+fn parts_written_together_leave_one_by_one() {
+    let mut connection = open_with_run();
+    connection.wrote(9, Moment::default());
+    assert_eq!(told(&connection.take_unsent()), PARTS[1..]);
+    let mut connection = open_with_run();
+    connection.wrote(3, Moment::default());
+    let taken = connection.call_back(|ticket| ticket.slot == Slot::new(40));
+    assert_eq!(told(&taken), PARTS[1..2]);
+    assert_eq!(connection.unsent(), b"threefive!");
+    let mut connection = open_with_run();
+    connection.wrote(17, Moment::default());
+    assert_eq!(told(&connection.abandon(|ticket| ticket.part == 5)), PARTS[2..]);
+    let parts: Vec<u16> = connection.tickets_mut().map(|ticket| ticket.part).collect();
+    assert_eq!(parts, [crate::node::WHOLE, 3, 4]);
+    assert_eq!(connection.in_flight(), 4);
+}
+
+#[test]
+fn parts_written_together_are_answered_together_or_singly() {
+    let mut connection = open_with_run();
+    connection.wrote(12, Moment::default());
+    connection.pop();
+    assert!(connection.head_run().is_none(), "the last one was not handed over");
+    assert!(connection.single_out());
+    assert_eq!(connection.head_frame(), b"three");
+    assert!(matches!(connection.pop(), Some(Expected::Request(ticket)) if ticket.part == 3));
+    assert!(connection.single_out() && connection.head_frame() == b"four");
+    assert!(!connection.single_out(), "it stands alone already");
+    connection.wrote(5, Moment::default());
+    assert!(matches!(connection.pop(), Some(Expected::Request(ticket)) if ticket.arrival == 11));
+    assert_eq!(connection.head_run().map(|run| (run.left(), run.ticket().part)), Some((1, 5)));
+    connection.drop_parts(1);
+    assert!(connection.is_idle() && !connection.has_runs() && !connection.awaits_replies());
+
+    let mut connection = open_with_run();
+    connection.wrote(17, Moment::default());
+    connection.pop();
+    connection.drop_parts(2);
+    assert_eq!(connection.head_frame(), b"five!");
+    let run = connection.head_run().unwrap();
+    assert_eq!((run.left(), run.ticket().part, run.ticket().slot), (1, 5, Slot::new(50)));
+    assert!(connection.single_out() && !connection.has_runs());
 }

@@ -4,7 +4,7 @@
 use memchr::memchr;
 
 use super::{Kind, Progress, Scanner};
-use crate::resp::number::{canonical, short_line};
+use crate::resp::number::{Again, canonical, short_line};
 
 /// The replies that nearly all traffic consists of, if `chunk` starts with a whole one.
 /// `None` says nothing but "look closely".
@@ -25,18 +25,48 @@ pub(super) fn whole(chunk: &[u8]) -> Option<(usize, Kind)> {
     }
 }
 
-/// Where an array of a few strings and numbers ends, if `chunk` starts with a whole one: what the
-/// parts of a split request are answered with. `None` says nothing but "look closely".
-#[inline]
-pub fn small_array(chunk: &[u8]) -> Option<usize> {
-    // Nearly always: one string.
-    if chunk.starts_with(b"*1\r\n$") {
-        let Some((length, start)) = short_line(chunk, 5) else {
-            return chunk.starts_with(b"*1\r\n$-1\r\n").then_some(9);
-        };
-        let end = start + length as usize;
-        return (chunk.get(end..end + 2)? == b"\r\n").then_some(end + 2);
+/// Finds the ends of replies that answer the parts of a split request: they are like each other.
+#[derive(Debug)]
+pub struct Alike(Again);
+
+impl Default for Alike {
+    fn default() -> Alike {
+        Alike(Again::NONE)
     }
+}
+
+impl Alike {
+    /// Where the reply at `chunk[at..]` ends, if it is there as a whole, is one of those that parts
+    /// have, and is no error. `None` says nothing but "look closely".
+    #[inline(always)]
+    pub fn end(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+        let rest = chunk.get(at..)?;
+        // Nearly always: an array of one string.
+        if rest.starts_with(b"*1\r\n") {
+            if let Some((_, end)) = self.0.at(rest, 4) {
+                return Some(at + end + 2);
+            }
+            return Some(at + self.other(rest)?);
+        }
+        Some(at + whole(rest)?.0)
+    }
+
+    #[inline(never)]
+    fn other(&mut self, reply: &[u8]) -> Option<usize> {
+        let len = small_array(reply)?;
+        if reply.get(4) == Some(&b'$')
+            && let Some((bytes, start)) = short_line(reply, 5)
+        {
+            self.0 = Again::of(reply, 4, start, bytes as usize);
+        }
+        Some(len)
+    }
+}
+
+/// Where an array of a few strings and numbers ends, if `chunk` starts with a whole one. `None`
+/// says nothing but "look closely".
+#[inline]
+fn small_array(chunk: &[u8]) -> Option<usize> {
     let (b'*', (count, mut at)) = (*chunk.first()?, short_line(chunk, 1)?) else { return None };
     if count > SMALL_ARRAY {
         return None;

@@ -216,3 +216,23 @@ fn http_is_closed_without_a_word() {
     }
     assert!(matches!(scan(b"*2\r\n$3\r\nGET\r\n$4\r\nPOST\r\n").0, Frame::Request { .. }));
 }
+
+/// Of many arguments one is often as long as the one before, and its line is not read again then.
+#[test]
+fn many_arguments_are_read_like_few() {
+    let lengths = [16, 16, 16, 0, 0, 1, 1, 16, 1, 150, 150, 16, 9_999, 9_999, 16];
+    let arguments: Vec<Vec<u8>> = lengths.iter().map(|&len| vec![b'\n'; len]).collect();
+    let (mut buf, words) = (Vec::new(), arguments.iter().map(Vec::as_slice));
+    crate::resp::write::command(&mut buf, &words.collect::<Vec<_>>());
+    assert_eq!(scan(&buf), (Frame::Request { len: buf.len() }, arguments));
+    for broken in [&b"$16\n\n"[..], b"$16\r\r", b"$16 \r", b"$016\r", b"$17\r\n"] {
+        let mut all = Vec::new();
+        crate::resp::write::command(&mut all, &[&[b'x'; 16][..]; 12]);
+        let at = all.len() - 23;
+        all.splice(at..at + 5, broken.iter().copied());
+        assert!(matches!(scan(&all).0, Frame::Refused(_) | Frame::Partial), "{broken:?}");
+    }
+    let limits = Limits { authenticated: false, ..Limits::default() };
+    let refused = Frame::Refused(ProtocolError::UnauthenticatedArrayLength);
+    assert_eq!(scan_within(&buf, &limits).0, refused);
+}

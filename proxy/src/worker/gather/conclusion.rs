@@ -83,33 +83,35 @@ impl Gather {
         let of = |part: &Part| part.outcome.unwrap_or(Outcome::Unknown);
         let failed = self.parts.iter().find(|part| of(part) != Outcome::Ok);
         let Some(failed) = failed else {
-            return self.merge(self.parts.iter().map(|part| self.reply_of(part)), out);
+            return self.merge(out);
         };
-        let applied = |part: &&Part| of(part) == Outcome::Ok;
-        let replies: Vec<&[u8]> =
-            self.parts.iter().filter(applied).map(|part| self.reply_of(part)).collect();
-        if self.merge == Merge::FirstSuccess && !replies.is_empty() {
-            return self.merge(replies.into_iter(), out);
+        let mut applied = self.parts.iter().filter(|part| of(part) == Outcome::Ok);
+        if self.merge == Merge::FirstSuccess
+            && let Some(part) = applied.next()
+        {
+            out.extend_from_slice(self.reply_of(part));
+            return (Outcome::Ok, false);
         }
+        let applied = applied.count();
         let unknown = self.parts.iter().any(|part| of(part) == Outcome::Unknown);
-        if self.whole.reads_only || (replies.is_empty() && !unknown) {
+        if self.whole.reads_only || (applied == 0 && !unknown) {
             out.extend_from_slice(self.reply_of(failed));
             return (of(failed), false);
         }
-        self.tell_parts(replies.len(), out);
+        self.tell_parts(applied, out);
         (Outcome::Unknown, false)
     }
 
-    fn merge<'a>(
-        &self,
-        replies: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
-        out: &mut Vec<u8>,
-    ) -> (Outcome, bool) {
+    fn merge(&self, out: &mut Vec<u8>) -> (Outcome, bool) {
         let order = match &self.how {
             How::Slots { order } => order.as_slice(),
             _ => &[],
         };
-        if merge(self.merge, replies, order, out).is_ok() {
+        let place = |part: usize| {
+            let part = &self.parts[part];
+            part.start..part.start + part.len
+        };
+        if merge(self.merge, &self.replies, self.parts.len(), place, order, out).is_ok() {
             return (Outcome::Ok, false);
         }
         let name = self.row.name.replace('|', " ");

@@ -33,7 +33,8 @@ impl Worker {
         }
         let class = command::class(row, args);
         let how = How::Keys { frame: args.frame().to_vec(), class };
-        let Some(gather) = self.begin_gather(index, row, class, args, Merge::Any, how, &[None])
+        let Some(gather) =
+            self.begin_gather(index, row, class, args, Merge::Any, how, [None].into_iter())
         else {
             return Step::Later;
         };

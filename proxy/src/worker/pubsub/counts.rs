@@ -40,7 +40,8 @@ impl Worker {
         let channel = args.get(1).unwrap_or_default().into();
         let how = How::Count(Question::Publish { channels, channel, slot });
         let (class, slots) = (command::class(row, args), [Some(slot)]);
-        let Some(gather) = self.begin_gather(index, row, class, args, Merge::Any, how, &slots)
+        let Some(gather) =
+            self.begin_gather(index, row, class, args, Merge::Any, how, slots.into_iter())
         else {
             return Step::Later;
         };

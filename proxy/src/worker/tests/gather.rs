@@ -406,6 +406,32 @@ fn replies_to_parts_that_come_in_one_read_are_told_apart() {
     assert_eq!(bench.got(clients[2]), "*2\r\n$1\r\nm\r\n$1\r\nn\r\n");
 }
 
+#[test]
+fn replies_to_parts_may_be_cut_anywhere_and_one_of_them_be_a_redirect() {
+    let keys = [0, 1, 2].map(|n| key_of(1, n));
+    for cut in 0..60 {
+        let mut bench = Bench::new();
+        let client = bench.client();
+        bench.send(client, &format!("MGET {}", keys.join(" ")));
+        let asked = keys_asked(&bench);
+        let wire = bench.wires_of(1)[0];
+        let slot = Slot::of_key(asked[1].as_bytes());
+        let one = "*1\r\n$3\r\none\r\n";
+        let all = format!("{one}-MOVED {slot} 10.0.0.1:2\r\n*1\r\n$3\r\ntwo\r\n");
+        let (first, rest) = all.as_bytes().split_at(cut.min(all.len()));
+        bench.say(wire, first);
+        bench.say(wire, rest);
+        assert_eq!(bench.at(2), [format!("MGET {}", asked[1])], "cut at {cut}");
+        bench.answer(2, "*1\r\n$5\r\nmoved");
+        let values = keys.iter().map(|key| match asked.iter().position(|other| other == key) {
+            Some(0) => "$3\r\none\r\n",
+            Some(1) => "$5\r\nmoved\r\n",
+            _ => "$3\r\ntwo\r\n",
+        });
+        assert_eq!(bench.got(client), format!("*3\r\n{}", values.collect::<String>()));
+    }
+}
+
 /// Each of them might be the last word of a primary that was replaced.
 #[test]
 fn replies_to_parts_that_a_suspect_node_sends_in_one_read_are_all_held() {
