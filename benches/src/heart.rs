@@ -75,6 +75,7 @@ impl Heart {
                 unix_time: Duration::ZERO,
                 uptime_seconds: 0,
                 connected_clients: 0,
+                blocked_clients: 0,
                 commands_processed: 0,
             }),
             node_cells: Box::new(|_| Arc::new(NodeCells::default())),
