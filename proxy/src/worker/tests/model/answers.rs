@@ -17,6 +17,7 @@ impl Cluster {
                 let keys = words.len() - 1;
                 format!("*{keys}\r\n{}", self.bulk(op, port, words[1], 0).repeat(keys))
             }
+            ("MULTI", _) => self.exec(op, port, words),
             ("DEL", _) => format!(":{}\r\n", words.len() - 1),
             ("MSET", _) if op_of(words[1]).is_some() => "+OK\r\n".into(),
             // A script has written and says whatever it likes.
@@ -96,8 +97,8 @@ impl Cluster {
     pub(super) fn note_answer(&mut self, op: usize, port: u16, words: &[&str], text: &str) {
         let reads = self.ops[op].kind == Kind::Read;
         let saw = reads.then(|| self.data.list(port, &key_in(words[1])).to_vec());
-        let value =
-            if text.starts_with('*') { self.bulk(op, port, words[1], 0) } else { text.into() };
+        let split = reads && text.starts_with('*');
+        let value = if split { self.bulk(op, port, words[1], 0) } else { text.into() };
         self.ops[op].produce(&value, saw);
     }
 }

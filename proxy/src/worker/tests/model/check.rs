@@ -17,8 +17,9 @@ pub(super) fn check(world: &mut World) {
                 "t{n} was executed {} times: {op:?}",
                 op.executed
             );
-            assert!(!told.contains("not executed") || op.executed == 0, "t{n}: {op:?}");
-            let acknowledged = told.starts_with('+');
+            let refused = told.contains("not executed") || told.starts_with("-EXECABORT ");
+            assert!(!refused || op.executed == 0, "t{n}: {op:?}");
+            let acknowledged = op.acknowledged();
             assert!(!acknowledged || op.executed >= 1, "t{n}: {op:?}");
             // acknowledged − lost ≤ what is there ≤ acknowledged + unknown
             for key in &op.keys {
@@ -26,7 +27,7 @@ pub(super) fn check(world: &mut World) {
                 let times = list.iter().filter(|&&other| other == n).count();
                 assert!(times <= 1 || op.repeats, "t{n} is in {key} {times} times: {op:?}");
                 assert!(times >= 1 || op.lost || !acknowledged, "t{n} is not in {key}: {op:?}");
-                assert!(times == 0 || !told.contains("not executed"), "t{n} is in {key}: {op:?}");
+                assert!(times == 0 || !refused, "t{n} is in {key}: {op:?}");
             }
         }
     }
@@ -70,4 +71,5 @@ pub(super) fn check(world: &mut World) {
     let (worker, cells) = (&world.bench.worker, &world.bench.cells);
     assert_eq!((cells.clients.get(), worker.client_count()), (0, 0));
     assert!(worker.large_reads.is_unused(), "{:?}", worker.large_reads);
+    assert_eq!(cells.transaction_bytes.get(), 0);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::blocks::ABORTED;
 use super::history::{Kind, op_of};
 use super::world::World;
 use crate::node::Patience;
@@ -144,11 +145,13 @@ impl World {
         let right = match text.as_bytes()[0] {
             _ if asked.was_answered(text) => true,
             _ if asked.kind == Kind::Split => return,
-            b'%' | b'*' | b'+' => asked.kind == Kind::Mode,
+            b'%' | b'*' | b'+' if asked.kind == Kind::Mode => true,
             b'$' if asked.kind == Kind::Local => {
                 text.split('\n').nth(1).and_then(op_of) == Some(op)
             }
             b'-' if text.starts_with("-CROSSSLOT") => asked.kind == Kind::CrossSlot,
+            b'+' if asked.kind == Kind::Queued => matches!(text, "+OK\r\n" | "+QUEUED\r\n"),
+            b'-' if text == ABORTED => asked.kind == Kind::Block && self.was_spoiled(op),
             b'-' if text.starts_with("-UNKNOWNRESULT sent") => {
                 // (A script could have made its rejection up.)
                 let rejected = asked.at_large == 0 && asked.open_at > asked.back_at;
@@ -159,7 +162,7 @@ impl World {
             _ => false,
         };
         assert!(right, "request t{op} {asked:?} was answered {text:?}");
-        let acknowledged = text.starts_with('+') && asked.kind.writes();
+        let acknowledged = asked.acknowledges(text) && asked.kind.writes();
         assert!(!(asked.doomed && acknowledged), "t{op} is lost and was acknowledged: {asked:?}");
         if asked.kind == Kind::Read && text.starts_with('$') {
             self.check_read(op, text);

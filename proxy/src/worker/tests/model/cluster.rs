@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
+use super::blocks;
 use super::data::Data;
 use super::faults::Trouble;
 use super::history::{Kind, LOCKED, Op, Reply, op_of};
@@ -375,20 +376,26 @@ impl Cluster {
         }
         let op = words.iter().find_map(|word| op_of(word)).unwrap_or_else(|| panic!("{words:?}"));
         if let Some(error) = self.rejection(port, asked, &words, rng) {
+            if self.ops[op].kind == Kind::Block {
+                let text = self.refuse_block(&words, &error, rng);
+                return Reply { op: Some(op), rejected: true, text };
+            }
             let text = format!("-{error}\r\n");
             if self.ops[op].kind == Kind::Script {
                 self.ops[op].produce(&text, None); // it could have said so itself
             }
             return Reply { op: Some(op), rejected: true, text };
         }
-        let text = if rng.u8(..) < 5 {
+        let is_block = self.ops[op].kind == Kind::Block;
+        let text = if !is_block && rng.u8(..) < 5 {
             format!("-WRONGTYPE t{op}\r\n")
         } else {
             self.execute(op, port);
             self.answer(op, port, &words, rng)
         };
         self.note_answer(op, port, &words, &text);
-        Reply { op: Some(op), rejected: false, text }
+        let before = if is_block { blocks::queued(&words) } else { String::new() };
+        Reply { op: Some(op), rejected: false, text: before + &text }
     }
 
     fn execute(&mut self, op: usize, port: u16) {

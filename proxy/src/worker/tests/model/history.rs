@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::blocks;
 use crate::time::Moment;
 
 /// One request of a client.
@@ -12,7 +13,7 @@ pub(super) struct Op {
     pub(super) slot: Option<u16>,
     pub(super) kind: Kind,
     pub(super) keys: Vec<String>,
-    /// Of one that is split: which op each of its keys belongs to.
+    /// Of one that is split: which op each of its keys belongs to. Of a transaction: what was queued.
     pub(super) parts: Vec<usize>,
     /// The mode of its client, as the nodes must see it.
     pub(super) mode: u8,
@@ -33,10 +34,10 @@ pub(super) struct Op {
     pub(super) lost: bool,
     /// What nodes have answered that the client may get.
     produced: Vec<Produced>,
-    /// On which connection it was found queued, behind bytes that the kernel did not take, and
-    /// when. What stands there stays: a later rejection does not call it back.
+    /// On which connection the kernel was found to have it in part, and when. What stands there
+    /// stays: a later rejection does not call it back.
     pub(super) queued: Option<(u32, u64)>,
-    /// When its last byte was handed over last, or when it was queued for that.
+    /// When its last byte was handed over last, or found to be so in part.
     pub(super) sent: u64,
     pub(super) sent_to: u16,
     /// The connection of that.
@@ -75,11 +76,15 @@ pub(super) enum Kind {
     Split,
     /// It changes its client's protocol or database.
     Mode,
+    /// A transaction, by its EXEC.
+    Block,
+    /// MULTI, or a command behind it.
+    Queued,
 }
 
 impl Kind {
     pub(super) fn writes(self) -> bool {
-        matches!(self, Kind::Write | Kind::Script)
+        matches!(self, Kind::Write | Kind::Script | Kind::Block)
     }
 }
 
@@ -104,6 +109,10 @@ impl Reply {
         {
             op.produce(&text, None); // a script could have said so
         }
+        let text = match request.split(' ').collect::<Vec<_>>() {
+            words if words[0] == "MULTI" => blocks::locked(&words, LOCKED),
+            _ => text,
+        };
         Reply { op, rejected: true, text }
     }
 }
@@ -167,7 +176,12 @@ impl Op {
 
     /// The client was told that it was executed.
     pub(super) fn acknowledged(&self) -> bool {
-        self.answer.as_ref().is_some_and(|text| text.starts_with(['+', '$']))
+        self.answer.as_ref().is_some_and(|text| self.acknowledges(text))
+    }
+
+    /// Whether this answer says so.
+    pub(super) fn acknowledges(&self, text: &str) -> bool {
+        text.starts_with(['+', '$']) || (self.kind == Kind::Block && text.starts_with('*'))
     }
 }
 

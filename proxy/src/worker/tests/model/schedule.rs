@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::blocks;
 use super::cluster::{PORTS, TAGS, partner, slot_of};
 use super::faults::Trouble;
 use super::history::{Kind, Op};
@@ -40,6 +41,9 @@ pub(super) fn run(world: &mut World, drains: bool) {
 }
 
 fn step(world: &mut World) {
+    if world.blocks && world.rng.u8(..100) < 6 {
+        return blocks::ask(world);
+    }
     if world.wide && world.rng.u8(..100) < 8 {
         return wide::step(world);
     }

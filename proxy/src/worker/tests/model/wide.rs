@@ -124,7 +124,7 @@ impl World {
     }
 
     /// A client sends this, which is this op; returns whether it sends anything any more.
-    fn sends_as(&mut self, client: usize, text: &str, op: usize) -> bool {
+    pub(super) fn sends_as(&mut self, client: usize, text: &str, op: usize) -> bool {
         let asks = &mut self.clients[client];
         if asks.index.is_none() || asks.ended {
             return false;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
 
+use super::blocks::{self, take_whole};
 use super::bounds::Bounds;
 use super::clients::Client;
 use super::cluster::Cluster;
@@ -14,7 +15,7 @@ use super::wide::{is_wide, mode_after};
 use crate::node::{Phase, Replies};
 use crate::session::Manners;
 use crate::time::Moment;
-use crate::worker::tests::bench::{Bench, take_requests};
+use crate::worker::tests::bench::Bench;
 use crate::worker::{Action, Settings};
 
 /// One connection to a node.
@@ -84,6 +85,8 @@ pub(super) struct World {
     pub(super) next_id: u64,
     /// It has what only half of the worlds have.
     pub(super) wide: bool,
+    /// Its clients have transactions.
+    pub(super) blocks: bool,
     pub(super) settings: Settings,
     pub(super) manners: Manners,
     pub(super) mixed: bool,
@@ -119,6 +122,7 @@ impl World {
             closed_drained: 0,
             next_id: 1,
             wide: is_wide(seed),
+            blocks: seed >= blocks::FROM,
             settings,
             manners,
             // In some runs every other client has a deadline of its own.
@@ -204,7 +208,7 @@ impl World {
         wire.write_blocked = len < output.len();
         wire.input.extend_from_slice(&output[..len]);
         let mut said = Vec::new();
-        for request in take_requests(&mut wire.input) {
+        for request in take_whole(&mut wire.input) {
             let op = request.split(' ').find_map(op_of);
             wire.mode = mode_after(&request, wire.mode);
             if let Some(op) = op {
@@ -231,6 +235,7 @@ impl World {
         let port = wire.port;
         self.say(|| format!("wire {index} to {port}: {said:?}"));
         self.bench.worker.node_wrote(index, len);
+        self.note_unsent(index, now);
         len > 0
     }
 
@@ -272,7 +277,7 @@ impl World {
             wire.output.extend_from_slice(reply.text.as_bytes());
             wire.produced += reply.text.len();
             let Reply { op, rejected, text } = reply;
-            let (asks, end) = (rejected && text.starts_with("-ASK "), wire.produced);
+            let (asks, end) = (rejected && text.contains("-ASK "), wire.produced);
             wire.unread.push_back(Unread { op, rejected, asks, end });
         }
         true
@@ -322,17 +327,17 @@ impl World {
         len > 0
     }
 
-    /// What is queued on a connection now stays there, whatever is learned later; and what the
-    /// kernel has in part was until now in the hands of the node.
+    /// What the kernel has in part stays there, whatever is learned later, and was until now in the
+    /// hands of the node.
     pub(super) fn note_unsent(&mut self, index: u32, now: u64) {
         let ready = matches!(self.bench.worker.connections[index as usize].phase, Phase::Ready);
         let in_part = ready && !self.wires[&index].input.is_empty();
-        for (n, op) in self.unsent(index).into_iter().enumerate() {
+        if in_part && let Some(&op) = self.unsent(index).first() {
             let op = &mut self.cluster.ops[op];
-            op.queued.get_or_insert((index, now));
-            if n == 0 && in_part {
-                op.back = self.bench.now;
+            if op.queued.is_none_or(|(at, _)| at != index) {
+                op.queued = Some((index, now));
             }
+            op.back = self.bench.now;
         }
     }
 
@@ -344,7 +349,7 @@ impl World {
             _ => Vec::new(), // a part of the greeting
         };
         rest.extend_from_slice(connection.unsent());
-        let requests = take_requests(&mut rest);
+        let requests = take_whole(&mut rest);
         requests.iter().filter_map(|request| request.split(' ').find_map(op_of)).collect()
     }
 
