@@ -96,6 +96,9 @@ impl Worker {
         row: &'static Row,
         args: &Args<'_>,
     ) -> Step {
+        if let Some(session) = self.clients.get(index) {
+            session.last_command = Some(row.id);
+        }
         let wanted = Wanted::of(args);
         if let Some(id) = wanted.redirect {
             self.trackers.wanted.insert(self.next_arrival, wanted);
