@@ -67,22 +67,38 @@ impl Worker {
         frame: &[u8],
     ) {
         let Some(id) = self.pubsub.find(channels, name) else { return };
-        let Some(subject) = self.pubsub.subjects.get(id as usize) else { return };
+        let Some(subject) = self.pubsub.subjects.get_mut(id as usize) else { return };
         let from_all = subject.everywhere && is_notification(channel);
-        let is_heard = if from_all {
-            subject.sources.iter().any(|source| source.pool == pool && source.confirmed)
-        } else {
-            subject.heard_at() == Some(pool)
-        };
-        if !is_heard {
+        let confirmed =
+            subject.sources.iter().any(|source| source.pool == pool && source.confirmed);
+        let is_heard = if from_all { confirmed } else { subject.heard_at() == Some(pool) };
+        let hands_over = !from_all && subject.handover.is_some();
+        if !is_heard && !(confirmed && hands_over) {
             return;
         }
         let now = self.now;
-        let moved = subject.moved.is_some_and(|at| now < at + ECHO);
+        if is_heard && subject.handover.as_mut().is_some_and(|handover| handover.take(frame)) {
+            return self.send_out(id, frame); // both have told it now
+        }
+        let moved = hands_over || subject.moved.is_some_and(|at| now < at + ECHO);
         if (from_all || moved) && self.pubsub.echoes.is_echo(id, frame, pool, now, !from_all) {
             return;
         }
-        self.pubsub.echoes.note(id, frame, pool, now);
+        if is_heard {
+            self.pass_on(id, pool, frame);
+        } else {
+            self.keep_for_handover(id, frame);
+        }
+    }
+
+    /// A message of this node goes to all clients. Another node may tell the same.
+    pub(super) fn pass_on(&mut self, id: u32, pool: u16, frame: &[u8]) {
+        self.pubsub.echoes.note(id, frame, pool, self.now);
+        self.send_out(id, frame);
+    }
+
+    fn send_out(&mut self, id: u32, frame: &[u8]) {
+        let Some(subject) = self.pubsub.subjects.get(id as usize) else { return };
         // The same but for its first byte in both protocols; made when first needed.
         let mut push = Vec::new();
         for &client in &subject.clients {

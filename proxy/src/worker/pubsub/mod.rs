@@ -8,11 +8,12 @@
 //! A client's SUBSCRIBE is answered when all of it is confirmed upstream. From then on it sees
 //! nothing of what becomes of nodes: a subscription that is lost with its connection is made
 //! again elsewhere at once, one whose slot has another owner is made there before it is ended
-//! here. What is published in such a gap is lost, as for any subscriber that must connect again:
+//! here, and both are heard for a while ([`handover`]). What is published in such a gap is lost, as for any subscriber that must connect again:
 //! a message is delivered once or not at all. Gaps are counted.
 
 mod counts;
 mod echoes;
+mod handover;
 mod messages;
 mod placing;
 mod subscribing;
@@ -33,6 +34,7 @@ use crate::node::{Backoff, ClientKey};
 use crate::slot::Slot;
 use crate::time::Moment;
 use echoes::Echoes;
+use handover::Handover;
 use subscribing::Waiting;
 use upstream::Upstream;
 
@@ -88,6 +90,8 @@ struct Subject {
     sources: SmallVec<[Source; 1]>,
     /// It was at another node before: that one may have told what the new one tells again.
     moved: Option<Moment>,
+    /// It is about to go over to another node.
+    handover: Option<Box<Handover>>,
     /// It is nowhere, and was somewhere before.
     gap: bool,
     backoff: Backoff,
@@ -116,6 +120,7 @@ impl Subject {
             pending: BTreeSet::new(),
             sources: SmallVec::new(),
             moved: None,
+            handover: None,
             gap: false,
             backoff: Backoff::default(),
         }

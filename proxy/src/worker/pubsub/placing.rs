@@ -51,18 +51,27 @@ impl Worker {
 
     /// Ends what is not at `there`, if it is not needed any more.
     fn end_elsewhere(&mut self, id: u32, there: u16) {
-        let now = self.now;
         let Some(subject) = self.pubsub.get(id) else { return };
         if subject.sources.len() < 2 {
             return;
         }
-        let arrived = subject.sources.iter().any(|s| s.pool == there && s.confirmed);
+        let mut arrived = subject.sources.iter().any(|s| s.pool == there && s.confirmed);
         let heard = subject.heard_at();
+        // Nodes tell one another nothing of shard channels.
+        let tells_others = subject.channels != Channels::Shard;
+        if let Some(from) = heard
+            && arrived
+            && from != there
+        {
+            if tells_others && self.hands_over(id, from, there) {
+                arrived = false;
+            } else {
+                self.end_handover(id, there);
+            }
+        }
+        let Some(subject) = self.pubsub.get(id) else { return };
         let ends =
             |source: &Source| source.pool != there && (arrived || Some(source.pool) != heard);
-        if arrived && heard != Some(there) {
-            subject.moved = Some(now);
-        }
         let ended: Vec<u16> = subject.sources.iter().filter(|s| ends(s)).map(|s| s.pool).collect();
         for pool in ended {
             self.end_source(id, pool, true);
@@ -99,11 +108,15 @@ impl Worker {
             return;
         };
         let source = subject.sources.remove(at);
+        let hands_over = subject.handover.is_some() && source.confirmed;
         let (channels, name) = (subject.channels, subject.name.clone());
         if source.confirmed
             && let Some(node) = self.pools.get(usize::from(pool))
         {
             self.settings.audience.end(channels, &name, node.id);
+        }
+        if hands_over {
+            self.end_handover_without(id, pool);
         }
         if tell {
             self.tell_upstream_end(pool, channels, name);
