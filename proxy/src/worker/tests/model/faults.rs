@@ -40,6 +40,9 @@ pub(super) struct Ghost {
     requests: VecDeque<String>,
 }
 
+/// What a connection says in front of its first request: end what is left of another.
+pub(super) const KILL: &str = "CLIENT KILL ID ";
+
 /// A node was asked for its view, and the answer is on its way.
 pub(super) struct Look {
     by: u16,
@@ -184,10 +187,14 @@ impl World {
     /// The old one can be reached as well as the new one, and hears nothing of it.
     pub(super) fn split(&mut self, port: u16) {
         self.say(|| format!("split {port}"));
-        if self.cluster.nodes[&port].frozen || self.cluster.nodes[&partner(port)].isolated {
+        let heir = &self.cluster.nodes[&partner(port)];
+        if self.cluster.nodes[&port].frozen || heir.isolated || heir.frozen {
             return;
         }
         self.faults += 1;
+        for slot in self.cluster.owned(port) {
+            self.lay(slot, Some(port));
+        }
         self.cluster.node(port).isolated = true;
         self.cluster.fail_over(port);
     }
@@ -218,7 +225,8 @@ impl World {
         }
         let node = &self.cluster.nodes[&wire.port];
         if wire.open && !node.down && !wire.asking && (node.frozen || self.rng.u8(..4) > 0) {
-            let requests = wire.requests.into_iter().filter(|r| r.split(' ').any(is_op));
+            let does = |r: &String| r.starts_with(KILL) || r.split(' ').any(is_op);
+            let requests = wire.requests.into_iter().filter(does);
             let requests: VecDeque<String> = requests.collect();
             self.ghosts.push(Ghost { port: wire.port, id: wire.id, requests });
         }
@@ -233,7 +241,11 @@ impl World {
                 continue;
             }
             while let Some(request) = self.ghosts[n].requests.pop_front() {
-                if self.cluster.nodes[&port].trouble == Trouble::None {
+                if let Some(id) = request.strip_prefix(KILL) {
+                    let id = id.parse().expect("a number");
+                    let killed = self.ghosts.iter_mut().filter(|g| (g.port, g.id) == (port, id));
+                    killed.for_each(|ghost| ghost.requests.clear());
+                } else if self.cluster.nodes[&port].trouble == Trouble::None {
                     self.cluster.serve(port, 0, &mut false, &request, &mut self.rng);
                 }
                 if !all && self.rng.bool() {
@@ -246,9 +258,10 @@ impl World {
         }
     }
 
-    /// A slot leaves these nodes: what they hold for it would be refused.
-    pub(super) fn lay(&mut self, slot: u16) {
-        for ghost in &mut self.ghosts {
+    /// A slot gets another owner: what nodes hold for it was refused by those that did not have it,
+    /// and will be by the one that loses it, unless that does not hear of it.
+    pub(super) fn lay(&mut self, slot: u16, deaf: Option<u16>) {
+        for ghost in self.ghosts.iter_mut().filter(|ghost| Some(ghost.port) != deaf) {
             let op = |request: &String| request.split(' ').find_map(op_of);
             let ops = &self.cluster.ops;
             ghost.requests.retain(|r| op(r).and_then(|op| ops[op].slot) != Some(slot));

@@ -231,16 +231,18 @@ fn fail_over(world: &mut World, port: u16) {
         world.cluster.replicate(port, true, &mut world.rng);
     }
     for slot in world.cluster.owned(port) {
-        world.lay(slot);
+        world.lay(slot, None);
     }
-    if !world.cluster.nodes[&partner(port)].isolated {
+    // A node asks for the votes itself.
+    let heir = &world.cluster.nodes[&partner(port)];
+    if !heir.isolated && !heir.frozen {
         world.faults += 1;
         world.cluster.fail_over(port);
     }
 }
 
 fn give(world: &mut World, slot: u16, port: u16) {
-    world.lay(slot);
+    world.lay(slot, None);
     world.cluster.give(slot, port, false);
 }
 
@@ -250,7 +252,9 @@ fn reshape(world: &mut World, tag: &str, port: u16) {
     let chance = world.rng.u8(..4);
     let absent =
         |port: u16| world.cluster.nodes[&port].frozen || world.cluster.nodes[&port].isolated;
-    if absent(port) || absent(world.cluster.slots[&slot].owner) {
+    // Nor would a node that has not heard of its fall take in what it believes to have.
+    let believes = world.cluster.nodes[&port].stale.contains_key(&slot);
+    if absent(port) || absent(world.cluster.slots[&slot].owner) || believes {
         return; // a slot does not move without its nodes
     }
     world.faults += 1;

@@ -9,7 +9,7 @@ use super::blocks::{self, take_whole};
 use super::bounds::Bounds;
 use super::clients::Client;
 use super::cluster::Cluster;
-use super::faults::{Ghost, Look, Trouble};
+use super::faults::{Ghost, KILL, Look, Trouble};
 use super::history::{Reply, op_of};
 use super::wide::{is_wide, mode_after};
 use crate::node::{Phase, Replies};
@@ -252,7 +252,7 @@ impl World {
             let Some(wire) = self.wires.get_mut(&index) else { break };
             let Some(request) = wire.requests.pop_front() else { break };
             let port = wire.port;
-            if let Some(id) = request.strip_prefix("CLIENT KILL ID ")
+            if let Some(id) = request.strip_prefix(KILL)
                 && !wire.locked
             {
                 let id = id.parse::<u32>().unwrap();
