@@ -73,7 +73,8 @@ impl Worker {
             subject.sources.iter().any(|source| source.pool == pool && source.confirmed);
         let is_heard = if from_all { confirmed } else { subject.heard_at() == Some(pool) };
         let hands_over = !from_all && subject.handover.is_some();
-        if !is_heard && !(confirmed && hands_over) {
+        let is_heard_too = confirmed && hands_over;
+        if !(is_heard || is_heard_too) {
             return;
         }
         let now = self.now;
