@@ -39,3 +39,41 @@ pub(super) fn hear_out(mut stream: TcpStream, cells: Arc<WorkerCells>) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::command::CommandId;
+
+    /// What is counted of what a node says after our side has ended.
+    async fn counted(said: &[&[u8]]) -> u64 {
+        let cells = Arc::new(WorkerCells::new(CommandId::COUNT));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut node, _) = listener.accept().await.unwrap();
+        hear_out(ours, Arc::clone(&cells));
+        assert_eq!(node.read(&mut [0]).await.unwrap(), 0, "our side ends at once");
+        for piece in said {
+            node.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        drop(node);
+        // Who listens has the other half of the count of owners.
+        while Arc::strong_count(&cells) > 1 {
+            tokio::task::yield_now().await;
+        }
+        cells.blocked_answers_late.get()
+    }
+
+    #[tokio::test]
+    async fn an_element_that_a_node_took_for_who_has_left_is_counted() {
+        assert_eq!(counted(&[b"*2\r\n$1\r\nq\r\n$1\r\nv\r\n"]).await, 1);
+        assert_eq!(counted(&[b"+OK\r", b"\n*2\r\n$1\r\nq"]).await, 1, "behind ASKING, in pieces");
+        for nothing in [&b""[..], b"*-1\r\n", b"-UNBLOCKED x\r\n"] {
+            assert_eq!(counted(&[nothing]).await, 0, "{}", nothing.escape_ascii());
+        }
+    }
+}
