@@ -81,14 +81,17 @@ impl Cluster {
     /// Makes `replica` the primary of its shard, and waits until it is and all live nodes that can
     /// be asked have heard of it.
     ///
-    /// The order is given again when it came to nothing: a vote is refused while the voters' last
-    /// one for this shard is younger than two node timeouts.
+    /// The order is given when all of them take it for a replica: who takes it for a primary still,
+    /// because it was one a moment ago, gives it no vote, and it asks again after two node timeouts
+    /// only. It is given again when it came to nothing: a vote is refused while the voters' last one
+    /// for this shard is younger than that, too.
     ///
     /// # Errors
     /// It is a primary already, refuses the order, or does not become the primary in 30 s.
     pub fn failover(&self, replica: &Node, kind: FailoverKind) -> Result<()> {
         let is_replica = replica.myself()?.role != Role::Primary;
         ensure!(is_replica, "{replica} is a primary already");
+        self.wait_until_known(replica, "replica")?;
         let end = Instant::now() + FAILOVER_DEADLINE;
         loop {
             match kind {
@@ -106,11 +109,19 @@ impl Cluster {
                 Err(_) => {}
             }
         }
-        wait_for("all nodes to hear of the failover", FAILOVER_DEADLINE, || {
+        self.wait_until_known(replica, "primary")
+    }
+
+    /// Waits until all live nodes that can be asked take this one for a `"primary"`, or `"replica"`.
+    fn wait_until_known(&self, subject: &Node, role: &str) -> Result<()> {
+        wait_for("all nodes to hear of a role", FAILOVER_DEADLINE, || {
             for node in self.live_nodes() {
                 let view = node.view()?;
-                let seen = view.node(replica.id()).context("it is unknown")?;
-                ensure!(seen.role == Role::Primary, "{node} takes {replica} for a replica");
+                let seen = match view.node(subject.id()).context("it is unknown")?.role {
+                    Role::Primary => "primary",
+                    Role::Replica(_) => "replica",
+                };
+                ensure!(seen == role, "{node} takes {subject} for a {seen}");
             }
             Ok(())
         })
