@@ -66,6 +66,9 @@ impl Worker {
             if tells_others && self.hands_over(id, from, there) {
                 arrived = false;
             } else {
+                if tells_others && self.is_upstream_quiet(from) {
+                    self.cells.pubsub_gaps.add(1); // as if it were lost: it may be frozen
+                }
                 self.end_handover(id, there);
             }
         }
@@ -128,7 +131,12 @@ impl Worker {
     pub(super) fn lose_source(&mut self, id: u32, pool: u16) {
         let Some(subject) = self.pubsub.get(id) else { return };
         let was_heard = subject.sources.iter().any(|s| s.pool == pool && s.confirmed);
+        let hands_over = subject.handover.is_some() && subject.heard_at() == Some(pool);
         self.end_source(id, pool, false);
+        if hands_over {
+            // It may have had something to tell that nobody else does.
+            self.cells.pubsub_gaps.add(1);
+        }
         let now = self.now;
         let Some(subject) = self.pubsub.subjects.get_mut(id as usize) else { return };
         if !was_heard || (!subject.everywhere && subject.heard_at().is_some()) {

@@ -64,6 +64,11 @@ impl Worker {
         }
     }
 
+    /// Whether this node owes a sign of life.
+    pub(super) fn is_upstream_quiet(&self, pool: u16) -> bool {
+        self.pubsub.upstreams.get(&pool).is_some_and(|upstream| upstream.pinged.is_some())
+    }
+
     /// Subjects belong to this node, which is away: it is dialed until it is there.
     pub(super) fn want_upstream(&mut self, pool: u16) {
         if self.pools.contains(usize::from(pool)) {

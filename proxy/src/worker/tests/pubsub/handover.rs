@@ -6,12 +6,16 @@ use super::*;
 /// which has confirmed the subscription.
 fn moving() -> (Bench, u32, String) {
     let (mut bench, client, a) = subscribed();
+    move_to_second(&mut bench, &a);
+    (bench, client, a)
+}
+
+fn move_to_second(bench: &mut Bench, a: &str) {
     let slot = Slot::of_key(a.as_bytes()).index() as u16;
     let (rest, more) = (&[(0, slot - 1)], &[(slot, 10922)]);
     bench.topology(topology(2, &[(1, rest), (2, more), (3, &[(10923, 16383)])]));
     assert_eq!(bench.at(2), [format!("SUBSCRIBE {a}")]);
     bench.serve_upstream(2);
-    (bench, client, a)
 }
 
 fn publish(bench: &mut Bench, port: u16, channel: &str, messages: &[&str]) {
@@ -58,19 +62,34 @@ fn whichever_of_both_tells_first_each_message_comes_once() {
 }
 
 #[test]
-fn a_node_that_is_lost_meanwhile_leaves_no_gap() {
+fn a_node_that_is_lost_meanwhile_stops_nothing() {
     let (mut bench, client, a) = moving();
     publish(&mut bench, 2, &a, &["b"]);
     bench.kill(1, true);
     assert_eq!(bench.got(client), messages(&a, &["b"]));
     publish(&mut bench, 2, &a, &["c"]);
-    assert_eq!((bench.got(client), gaps(&bench)), (messages(&a, &["c"]), 0));
+    assert_eq!(bench.got(client), messages(&a, &["c"]));
+    assert_eq!(gaps(&bench), 1, "it may have had something to tell");
 
     let (mut bench, client, a) = moving();
     publish(&mut bench, 2, &a, &["b"]);
     bench.kill(2, true);
     publish(&mut bench, 1, &a, &["a", "b"]);
     assert_eq!((bench.got(client), gaps(&bench)), (messages(&a, &["a", "b"]), 0));
+}
+
+#[test]
+fn a_node_that_says_nothing_any_more_is_counted_as_a_gap() {
+    let (mut bench, client, a) = subscribed();
+    let silent = bench.upstream(1);
+    bench.advance(MS * 1100);
+    bench.worker.housekeeping(bench.now);
+    bench.turn();
+    assert_eq!(bench.wires[&silent].requests, ["PING"]);
+    move_to_second(&mut bench, &a);
+    bench.advance(MS * 600);
+    publish(&mut bench, 2, &a, &["a"]);
+    assert_eq!((bench.got(client), gaps(&bench)), (messages(&a, &["a"]), 1));
 }
 
 #[test]
