@@ -14,7 +14,8 @@ use crate::worker::Worker;
 /// How long both nodes are heard: much longer than nodes need to tell one another.
 const OVERLAP: Duration = Duration::from_millis(500);
 
-/// Messages kept for one subject at most; with more, the new node takes over at once.
+/// Messages kept for one subject at most; with more, or more bytes than a client's output pauses at,
+/// or more for all subjects than a client may have unread, the new node takes over at once.
 const KEPT_MAX: usize = 4 * 1024;
 
 /// What the new node has told and the old one has not.
@@ -40,15 +41,16 @@ impl Handover {
 impl Worker {
     /// The new node tells a message that the old one has not told.
     pub(super) fn keep_for_handover(&mut self, id: u32, message: &[u8]) {
-        let bytes_max = self.settings.output_pause;
         let Some(handover) = self.pubsub.get(id).and_then(|subject| subject.handover.as_mut())
         else {
             return;
         };
         handover.kept.push_back(message.to_vec());
         handover.bytes += message.len();
+        let is_full = handover.kept.len() > KEPT_MAX || handover.bytes > self.settings.output_pause;
         let to = handover.to;
-        if handover.kept.len() > KEPT_MAX || handover.bytes > bytes_max {
+        self.pubsub.kept_bytes += message.len();
+        if is_full || self.pubsub.kept_bytes > self.settings.output_max {
             self.end_handover(id, to);
         }
     }
@@ -66,6 +68,8 @@ impl Worker {
             _ => {}
         }
         let until = now + OVERLAP;
+        self.take_kept(id);
+        let Some(subject) = self.pubsub.get(id) else { return false };
         subject.handover = Some(Box::new(Handover { to, until, kept: VecDeque::new(), bytes: 0 }));
         self.pubsub.again.insert((until, id));
         true
@@ -79,10 +83,17 @@ impl Worker {
         if let Some(at) = subject.sources.iter().position(|source| source.pool == to) {
             subject.sources.swap(0, at);
         }
-        let kept = subject.handover.take().map(|handover| handover.kept);
-        for message in kept.into_iter().flatten() {
+        for message in self.take_kept(id) {
             self.pass_on(id, to, &message);
         }
+    }
+
+    /// The end of a handover: what was kept for it.
+    fn take_kept(&mut self, id: u32) -> VecDeque<Vec<u8>> {
+        let handover = self.pubsub.get(id).and_then(|subject| subject.handover.take());
+        let Some(handover) = handover else { return VecDeque::new() };
+        self.pubsub.kept_bytes -= handover.bytes;
+        handover.kept
     }
 
     /// One of the two nodes is not subscribed at any more.
@@ -90,7 +101,7 @@ impl Worker {
         let Some(subject) = self.pubsub.get(id) else { return };
         let Some(to) = subject.handover.as_ref().map(|handover| handover.to) else { return };
         if to == pool {
-            subject.handover = None; // the old node goes on telling all of it
+            self.take_kept(id); // the old node goes on telling all of it
         } else {
             self.end_handover(id, to);
         }

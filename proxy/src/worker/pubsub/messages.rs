@@ -79,6 +79,7 @@ impl Worker {
         }
         let now = self.now;
         if is_heard && subject.handover.as_mut().is_some_and(|handover| handover.take(frame)) {
+            self.pubsub.kept_bytes -= frame.len();
             return self.send_out(id, frame); // both have told it now
         }
         let moved = hands_over || subject.moved.is_some_and(|at| now < at + ECHO);

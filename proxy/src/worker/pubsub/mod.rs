@@ -58,6 +58,8 @@ pub(super) struct PubSub {
     /// Clients in the middle of an UNSUBSCRIBE.
     unfinished: VecDeque<ClientKey>,
     gaps: Gaps,
+    /// Bytes that all handovers keep.
+    pub(super) kept_bytes: usize,
     echoes: Echoes,
     last_ask: u64,
 }

@@ -22,6 +22,13 @@ pub(super) fn caching(bench: &mut Bench, tracking: &str) -> u32 {
     client
 }
 
+/// Such a client that tracks what it reads, and a key of the first node.
+pub(super) fn tracked() -> (Bench, u32, String) {
+    let mut bench = Bench::new();
+    let client = caching(&mut bench, "CLIENT TRACKING ON");
+    (bench, client, key_of(1, 0))
+}
+
 /// What a client is told of these keys.
 pub(super) fn gone(keys: &[&str]) -> String {
     let mut out = b">2\r\n$10\r\ninvalidate\r\n".to_vec();
@@ -77,9 +84,7 @@ fn who_has_read_a_key_is_told_once_that_it_has_changed() {
 /// one case, and must be told of the next change in the other.
 #[test]
 fn a_change_while_the_read_is_under_way_is_told_behind_the_reply_too() {
-    let mut bench = Bench::new();
-    let client = caching(&mut bench, "CLIENT TRACKING ON");
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = tracked();
     bench.send(client, &format!("GET {key}"));
     change(&mut bench, 1, &[&key]);
     assert_eq!(bench.got(client), gone(&[&key]), "it may have a copy from before");
@@ -166,9 +171,7 @@ fn each_part_of_a_split_read_is_followed_by_what_changed_before_the_whole() {
 
 #[test]
 fn a_read_that_is_sent_again_stays_noted() {
-    let mut bench = Bench::new();
-    let client = caching(&mut bench, "CLIENT TRACKING ON");
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = tracked();
     bench.send(client, &format!("GET {key}"));
     bench.answer_on(data(&bench, 1), &format!("-TRYAGAIN {}", slot_of(&key)));
     change(&mut bench, 1, &[&key]);
@@ -356,9 +359,7 @@ fn a_node_that_is_emptied_empties_every_cache() {
 
 #[test]
 fn a_change_of_very_many_keys_is_understood() {
-    let mut bench = Bench::new();
-    let client = caching(&mut bench, "CLIENT TRACKING ON");
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = tracked();
     read(&mut bench, client, 1, &key);
     let many: Vec<String> = (0..3000).map(|n| format!("other key {n}")).collect();
     let keys: Vec<&str> = many.iter().map(String::as_str).chain([key.as_str()]).collect();
@@ -467,9 +468,7 @@ fn messages_to_other_workers_are_bounded_and_end_in_one_that_says_all() {
 
 #[test]
 fn a_silent_node_is_noticed_by_its_watcher() {
-    let mut bench = Bench::new();
-    let client = caching(&mut bench, "CLIENT TRACKING ON");
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = tracked();
     read(&mut bench, client, 1, &key);
     bench.live(Duration::from_secs(10));
     assert_eq!(bench.got(client), "", "nothing is the matter");

@@ -3,8 +3,16 @@
 use std::time::Duration;
 
 use super::bench::{Bench, key_of, settings, topology};
-use super::tracking::{ALL, WATCHER, caching, change, data, gone, read, slot_of};
+use super::tracking::{ALL, WATCHER, caching, change, data, gone, read, slot_of, tracked};
 use crate::worker::Settings;
+
+/// The connection on which the first node's changes are heard breaks.
+fn lose_watcher(bench: &mut Bench) {
+    let watcher = bench.wire_in(1, WATCHER).unwrap();
+    bench.wires.remove(&watcher);
+    bench.worker.node_lost(watcher, bench.now);
+    bench.turn();
+}
 
 #[test]
 fn a_node_that_is_not_watched_gives_nothing_that_may_be_kept() {
@@ -35,10 +43,7 @@ fn a_watcher_that_is_lost_makes_what_it_watched_invalid() {
     read(&mut bench, client, 1, &key);
     read(&mut bench, client, 2, &other);
     bench.send(client, &format!("GET {}", key_of(3, 0)));
-    let watcher = bench.wire_in(1, WATCHER).unwrap();
-    bench.wires.remove(&watcher);
-    bench.worker.node_lost(watcher, bench.now);
-    bench.turn();
+    lose_watcher(&mut bench);
     assert_eq!(bench.got(client), gone(&[&key]), "of other nodes all is well");
     assert_eq!(bench.got(prefixed), ALL, "anything may have changed unseen");
     bench.answer_on(data(&bench, 3), "+value");
@@ -58,10 +63,7 @@ fn what_is_read_while_the_watcher_is_away_may_not_be_kept() {
     let client = caching(&mut bench, "CLIENT TRACKING ON");
     let prefixed = caching(&mut bench, "CLIENT TRACKING ON BCAST PREFIX k");
     let key = key_of(1, 0);
-    let watcher = bench.wire_in(1, WATCHER).unwrap();
-    bench.wires.remove(&watcher);
-    bench.worker.node_lost(watcher, bench.now);
-    bench.turn();
+    lose_watcher(&mut bench);
     assert_eq!(bench.got(prefixed), ALL);
     for client in [client, prefixed] {
         bench.send(client, &format!("GET {key}"));
@@ -103,9 +105,7 @@ fn a_slot_with_another_owner_makes_its_keys_invalid() {
 
 #[test]
 fn a_redirect_makes_the_keys_of_its_slot_invalid() {
-    let mut bench = Bench::new();
-    let client = caching(&mut bench, "CLIENT TRACKING ON");
-    let key = key_of(1, 0);
+    let (mut bench, client, key) = tracked();
     read(&mut bench, client, 1, &key);
     let other = bench.client();
     bench.send(other, &format!("SET {key} v"));

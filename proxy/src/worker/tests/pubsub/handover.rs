@@ -125,3 +125,26 @@ fn what_is_kept_meanwhile_is_bounded() {
     assert!(bench.got(client).contains(&format!("3{text}")), "the new node has taken over");
     assert_eq!((bench.got(client), gaps(&bench)), (String::new(), 0));
 }
+
+#[test]
+fn what_is_kept_for_all_channels_is_bounded_too() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    let text = "x".repeat(settings().output_pause - 1000);
+    let channels: Vec<String> =
+        (0..=settings().output_max / text.len()).map(|n| key_of(1, n)).collect();
+    bench.send(client, &format!("SUBSCRIBE {}", channels.join(" ")));
+    bench.serve_upstream(1);
+    bench.got(client);
+    bench.topology(topology(2, &[(1, &[(0, 0)]), (2, &[(1, 10922)]), (3, &[(10923, 16383)])]));
+    bench.serve_upstream(2);
+    let (last, others) = channels.split_last().unwrap();
+    for channel in others {
+        publish(&mut bench, 2, channel, &[&text]);
+    }
+    assert_eq!(bench.got(client), "");
+    publish(&mut bench, 2, last, &[&text]);
+    assert_eq!(bench.got(client), messages(last, &[&text]), "the new node has taken over");
+    bench.advance(MS * 600);
+    assert_eq!(bench.worker.pubsub.kept_bytes, 0);
+}
