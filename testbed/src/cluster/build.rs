@@ -94,7 +94,8 @@ impl Builder {
         for (number, server) in launched.into_iter().enumerate() {
             nodes.push(Node::new(server.into_ready()?, number % self.primaries)?);
         }
-        let cluster = Cluster { recipe: self.recipe, nodes: Mutex::new(nodes), folder };
+        let (nodes, unheard) = (Mutex::new(nodes), Default::default());
+        let cluster = Cluster { recipe: self.recipe, nodes, unheard, folder };
         cluster.form(self.primaries)?;
         Ok(cluster)
     }

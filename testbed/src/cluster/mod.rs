@@ -2,6 +2,7 @@
 
 mod build;
 mod faults;
+mod heartbeats;
 mod node;
 mod reshape;
 mod view;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub struct Cluster {
     recipe: Recipe,
     nodes: Mutex<Vec<Node>>,
+    unheard: heartbeats::Unheard,
     folder: Folder,
 }
 

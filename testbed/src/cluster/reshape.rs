@@ -89,11 +89,13 @@ impl Cluster {
     }
 
     /// Opens `slot` for its way from one primary to another: keys that `from` lacks are asked of
-    /// `to` from now on (`ASK`), commands whose keys are torn apart get `TRYAGAIN`.
+    /// `to` from now on (`ASK`), commands whose keys are torn apart get `TRYAGAIN`. A slot that was
+    /// moved a moment ago waits until all nodes have heard of that.
     ///
     /// # Errors
     /// `from` does not own the slot, or one of them does not answer.
     pub fn open_migration(&self, slot: u16, from: &Node, to: &Node) -> Result<Migration<'_>> {
+        self.wait_heard(slot)?;
         let number = slot.to_string();
         // The target first: between the two orders nobody is sent where nothing is known.
         to.cluster(&["SETSLOT", &number, "IMPORTING", from.id()])?;
@@ -162,6 +164,7 @@ impl Migration<'_> {
     /// # Errors
     /// The source has keys in it still, or one of the two nodes does not answer.
     pub fn finish(self) -> Result<()> {
+        self.cluster.unheard.insert(self.slot);
         let slot = self.slot.to_string();
         let order = ["SETSLOT", slot.as_str(), "NODE", self.to.id()];
         // The target first: if we are interrupted then, two nodes claim the slot and the newer

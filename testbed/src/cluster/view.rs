@@ -23,6 +23,8 @@ pub struct NodeView {
     pub flags: Vec<String>,
     /// Primary or replica.
     pub role: Role,
+    /// When its last heartbeat was answered, in ms of the Unix epoch.
+    pub pong_at: u64,
     /// The newer of two claims to a slot is the one with the higher epoch.
     pub config_epoch: u64,
     /// The bus connection to it is up.
@@ -104,6 +106,7 @@ impl NodeView {
             hostname: hostname.map(str::to_owned),
             flags,
             role,
+            pong_at: fields[5].parse().context("the time of the last pong")?,
             config_epoch: fields[6].parse().context("the config epoch")?,
             connected: fields[7] == "connected",
             slots: Vec::new(),
@@ -158,7 +161,7 @@ cc ::1:7002@17002,,shard-id=99 slave aa 1 2 3 connected
         assert!(b.has_flag("fail?") && !b.has_flag("fail") && !b.connected);
         assert_eq!((c.addr.as_str(), c.hostname.as_deref()), ("::1:7002", None));
         assert_eq!(c.role, Role::Replica("aa".to_owned()));
-        assert_eq!(c.config_epoch, 3);
+        assert_eq!((c.pong_at, c.config_epoch), (2, 3));
         assert_eq!(view.owner(8), Some(b));
         assert_eq!(view.owner(6), None);
     }
