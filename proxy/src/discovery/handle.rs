@@ -27,6 +27,8 @@ struct Shared {
     looks: watch::Sender<Arc<[Look]>>,
     /// Holds one permit: any number of wishes before the next refresh are one.
     wish: Notify,
+    /// One permit too: answers that have come wait for the next refresh.
+    urgent: Notify,
     /// Nodes that are likely to know more, at most [`HINTS_MAX`].
     hints: Mutex<Vec<Endpoint>>,
     /// Nodes that requests wait for, each with the moment at which that was last said.
@@ -59,6 +61,9 @@ pub enum Reason {
     ClusterDown,
     /// A node answered READONLY: it is no primary any more.
     ReadOnly,
+    /// A node that was silent speaks again; what it says waits until another one has confirmed its
+    /// role.
+    Unconfirmed,
     /// Somebody asked by hand.
     Operator,
 }
@@ -71,6 +76,7 @@ impl fmt::Display for Reason {
             Reason::ConnectionFailed => "a connection failed",
             Reason::ClusterDown => "a node says that the cluster is down",
             Reason::ReadOnly => "a node is no primary any more",
+            Reason::Unconfirmed => "a node that was silent speaks again",
             Reason::Operator => "the operator asks",
         })
     }
@@ -112,6 +118,7 @@ impl Handle {
                 revision: watch::Sender::new(0),
                 looks: watch::Sender::new(Arc::default()),
                 wish: Notify::new(),
+                urgent: Notify::new(),
                 hints: Mutex::new(Vec::new()),
                 waited_for: Mutex::default(),
                 somebody_waits: Notify::new(),
@@ -149,10 +156,14 @@ impl Handle {
     }
 
     /// Asks for a newer map and returns at once. Wishes are coalesced, at most one refresh is
-    /// under way, and one begins at most every 250 ms.
+    /// under way, and one begins at most every 250 ms. [`Reason::Unconfirmed`] does not wait for
+    /// that, but for another one of its kind.
     pub fn request_refresh(&self, reason: Reason) {
         self.shared.requested.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(%reason, "a fresh map is wanted");
+        if reason == Reason::Unconfirmed {
+            self.shared.urgent.notify_one();
+        }
         self.shared.wish.notify_one();
     }
 
@@ -206,6 +217,10 @@ impl Handle {
 
     pub(super) async fn wished(&self) {
         self.shared.wish.notified().await;
+    }
+
+    pub(super) async fn wished_at_once(&self) {
+        self.shared.urgent.notified().await;
     }
 
     /// The nodes that requests wait for.

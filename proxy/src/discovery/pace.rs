@@ -25,6 +25,8 @@ pub(super) enum Standing {
 pub(super) struct Pace {
     period: Duration,
     begun: Instant,
+    /// When the last one began that could not wait.
+    rushed: Option<Instant>,
     standing: Standing,
     /// 0.8 to 1.2, drawn anew for each period, so that many proxies do not ask in step.
     jitter: f64,
@@ -32,13 +34,18 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(period: Duration, now: Instant) -> Pace {
-        Pace { period, begun: now, standing: Standing::Failing, jitter: 1.0 }
+        Pace { period, begun: now, rushed: None, standing: Standing::Failing, jitter: 1.0 }
     }
 
     /// A refresh begins. `random` is any number from 0 to 1.
     pub(super) fn begin(&mut self, now: Instant, random: f64) {
         self.begun = now;
         self.jitter = 0.8 + 0.4 * random.clamp(0.0, 1.0);
+    }
+
+    /// A refresh begins at once because answers wait for it.
+    pub(super) fn rush(&mut self, now: Instant) {
+        self.rushed = Some(now);
     }
 
     /// A refresh is over.
@@ -49,6 +56,13 @@ impl Pace {
     /// When the next one begins if somebody asks for it.
     pub(super) fn on_demand(&self) -> Instant {
         self.begun + ON_DEMAND
+    }
+
+    /// When the next one begins if answers that have come wait for it: at once, but as rarely as
+    /// others. While requests wait for a silent node the map is asked for again and again; without
+    /// this its first answer would wait for the rest of such an interval.
+    pub(super) fn urgent(&self, now: Instant) -> Instant {
+        self.rushed.map_or(now, |rushed| rushed + ON_DEMAND)
     }
 
     /// When the next one begins if nobody does.
@@ -77,6 +91,18 @@ mod tests {
             assert_eq!(pace.on_demand() - start, Duration::from_millis(250), "{standing:?}");
             assert_eq!(pace.periodic() - start, Duration::from_millis(periodic), "{standing:?}");
         }
+    }
+
+    #[test]
+    fn what_answers_wait_for_begins_at_once_but_no_oftener_than_others() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::from_secs(10), start);
+        pace.begin(start, 0.5);
+        assert_eq!(pace.urgent(start), start);
+        pace.rush(start);
+        let soon = start + Duration::from_millis(10);
+        pace.begin(soon, 0.5);
+        assert_eq!(pace.urgent(soon), start + Duration::from_millis(250));
     }
 
     #[test]

@@ -276,10 +276,20 @@ impl Task {
     /// are not used, since what is older than a refresh is no news for it.
     async fn rest(&mut self) {
         let mut wished = self.topology().is_empty();
+        let mut urgent = None;
         loop {
             let due = if wished { self.pace.on_demand() } else { self.pace.periodic() };
+            let rush = urgent.filter(|&urgent| urgent < due);
             tokio::select! {
-                () = sleep_until(due.into()) => return,
+                () = sleep_until(rush.unwrap_or(due).into()) => {
+                    if let Some(rush) = rush {
+                        self.pace.rush(rush);
+                    }
+                    return;
+                }
+                () = self.handle.wished_at_once(), if urgent.is_none() => {
+                    urgent = Some(self.pace.urgent(Instant::now().into_std()));
+                }
                 () = self.handle.wished(), if !wished => wished = true,
                 Some(finished) = self.promoted.recv() => self.promoted(finished),
                 Some(finished) = self.asks.next(), if !self.asks.is_empty() => {

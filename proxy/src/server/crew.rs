@@ -314,5 +314,6 @@ fn reason(wish: WishReason) -> Reason {
         WishReason::UnknownNode => Reason::UnknownNode,
         WishReason::ConnectionLost => Reason::ConnectionFailed,
         WishReason::NotServing | WishReason::NoOwner => Reason::ClusterDown,
+        WishReason::Unconfirmed => Reason::Unconfirmed,
     }
 }

@@ -88,7 +88,7 @@ impl Worker {
         if node.unconfirmed && self.topology.nodes().len() > 1 {
             connection.identity = identity;
             connection.phase = Phase::Confirming { since: now };
-            return self.outbox.wish(WishReason::NotServing);
+            return self.outbox.wish(WishReason::Unconfirmed);
         }
         node.unconfirmed = false;
         let run_id = identity.run_id.clone();

@@ -182,6 +182,7 @@ impl Worker {
             tracing::info!(node = %node.endpoint, "the node answers again");
             node.try_soon(self.now);
         }
+        self.outbox.wish(WishReason::Unconfirmed);
         self.note_back(pool);
     }
 
@@ -191,7 +192,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let (pool, frame) = (connection.pool, connection.head_frame().to_vec());
         let Some(Expected::Request(mut ticket)) = connection.pop() else { return };
-        self.outbox.wish(WishReason::NotServing);
+        self.outbox.wish(WishReason::Unconfirmed);
         if kind == Kind::Error && is_rejection(&ticket, reply) {
             // True, whoever the primary is; where to go now is for others to say. Its gate is shut
             // until then.

@@ -70,6 +70,8 @@ pub enum WishReason {
     NoOwner,
     /// A scan has met another owner, or another process, than before.
     Scan,
+    /// A node that was silent speaks again: what it says waits until another confirms its role.
+    Unconfirmed,
 }
 
 impl WishReason {
@@ -82,6 +84,7 @@ impl WishReason {
             WishReason::NotServing => "a node does not serve",
             WishReason::NoOwner => "a slot has no owner",
             WishReason::Scan => "a scan met another owner than before",
+            WishReason::Unconfirmed => "a node that was silent speaks again",
         }
     }
 }

@@ -96,6 +96,32 @@ fn a_failover_is_seen_on_demand_and_demand_is_paced() -> Result<()> {
     Ok(())
 }
 
+/// Replies that are held until the role of their node is confirmed wait for a map: it must not
+/// itself wait because one was just looked up.
+#[test]
+fn a_map_that_answers_wait_for_is_asked_for_at_once() -> Result<()> {
+    let cluster = Cluster::builder().primaries(2).replicas(0).start()?;
+    let discovery = Discovery::start(settings(cluster.seeds()))?;
+    discovery.wait_whole()?;
+    discovery.wait_settled()?;
+    let refreshed_in = |reason| {
+        let (before, begun) = (discovery.handle.counts().refreshes, Instant::now());
+        discovery.handle.request_refresh(reason);
+        wait_for("a refresh", DEADLINE, || {
+            ensure!(discovery.handle.counts().refreshes > before, "none yet");
+            Ok(())
+        })?;
+        anyhow::Ok(begun.elapsed())
+    };
+    let mut fastest = Duration::MAX;
+    for _ in 0..6 {
+        refreshed_in(Reason::Operator)?;
+        fastest = fastest.min(refreshed_in(Reason::Unconfirmed)?);
+    }
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+    Ok(())
+}
+
 #[test]
 fn a_cluster_that_is_down_is_said_to_be_and_comes_back() -> Result<()> {
     let timeout = Duration::from_millis(1500);
