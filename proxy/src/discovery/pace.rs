@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Least time between the beginnings of two refreshes: each whole map costs its node about as much
 /// as a hundred GETs, more with every node. Promotions are found sooner, by asking for roles.
 const ON_DEMAND: Duration = Duration::from_millis(250);
+/// How many may begin before that because answers wait for them, and how long after another one.
+const RUSHED_IN_A_ROW: u32 = 8;
+const BETWEEN: Duration = Duration::from_millis(10);
 /// Refreshes that nobody asks for, while something is missing or not known yet.
 const UNSETTLED: Duration = Duration::from_secs(1);
 
@@ -25,8 +28,8 @@ pub(super) enum Standing {
 pub(super) struct Pace {
     period: Duration,
     begun: Instant,
-    /// When the last one began that could not wait.
-    rushed: Option<Instant>,
+    /// When those that could not wait will be paid for.
+    paid: Instant,
     standing: Standing,
     /// 0.8 to 1.2, drawn anew for each period, so that many proxies do not ask in step.
     jitter: f64,
@@ -34,7 +37,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(period: Duration, now: Instant) -> Pace {
-        Pace { period, begun: now, rushed: None, standing: Standing::Failing, jitter: 1.0 }
+        Pace { period, begun: now, paid: now, standing: Standing::Failing, jitter: 1.0 }
     }
 
     /// A refresh begins. `random` is any number from 0 to 1.
@@ -45,7 +48,7 @@ impl Pace {
 
     /// A refresh begins at once because answers wait for it.
     pub(super) fn rush(&mut self, now: Instant) {
-        self.rushed = Some(now);
+        self.paid = self.paid.max(now) + ON_DEMAND;
     }
 
     /// A refresh is over.
@@ -58,11 +61,13 @@ impl Pace {
         self.begun + ON_DEMAND
     }
 
-    /// When the next one begins if answers that have come wait for it: at once, but as rarely as
-    /// others. While requests wait for a silent node the map is asked for again and again; without
-    /// this its first answer would wait for the rest of such an interval.
+    /// When the next one begins if answers that have come wait for it: at once, but in the long run
+    /// as rarely as others. While requests wait for a silent node the map is asked for again and
+    /// again; without this its first answers would wait for the rest of such an interval. They are
+    /// several: what the node had read before, then the greetings of new connections.
     pub(super) fn urgent(&self, now: Instant) -> Instant {
-        self.rushed.map_or(now, |rushed| rushed + ON_DEMAND)
+        let free = ON_DEMAND * RUSHED_IN_A_ROW.saturating_sub(1);
+        now.max(self.begun + BETWEEN).max(self.paid.checked_sub(free).unwrap_or(now))
     }
 
     /// When the next one begins if nobody does.
@@ -97,12 +102,21 @@ mod tests {
     fn what_answers_wait_for_begins_at_once_but_no_oftener_than_others() {
         let start = Instant::now();
         let mut pace = Pace::new(Duration::from_secs(10), start);
-        pace.begin(start, 0.5);
-        assert_eq!(pace.urgent(start), start);
-        pace.rush(start);
-        let soon = start + Duration::from_millis(10);
-        pace.begin(soon, 0.5);
-        assert_eq!(pace.urgent(soon), start + Duration::from_millis(250));
+        let mut now = start + Duration::from_secs(5);
+        let first = now;
+        for _ in 0..8 {
+            assert_eq!(pace.urgent(now), now);
+            pace.rush(now);
+            pace.begin(now, 0.5);
+            assert!(pace.urgent(now) >= now + Duration::from_millis(10));
+            now += Duration::from_millis(10);
+        }
+        for further in 1..5 {
+            now = first + Duration::from_millis(250) * further;
+            assert_eq!(pace.urgent(first), now, "{further}");
+            pace.rush(now);
+            pace.begin(now, 0.5);
+        }
     }
 
     #[test]
