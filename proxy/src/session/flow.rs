@@ -201,10 +201,10 @@ impl Flow {
     fn compact(&mut self) {
         let mut kept = Vec::with_capacity(self.held_live);
         for entry in &mut self.ring {
-            if let Entry::Held { start, len } = entry {
-                let from = *start as usize;
-                *start = kept.len() as u32;
-                kept.extend_from_slice(&self.held[from..from + *len as usize]);
+            if let Entry::Held { start, len } = *entry {
+                *entry = Entry::held(kept.len() as u32, len);
+                let from = start as usize;
+                kept.extend_from_slice(&self.held[from..from + len as usize]);
             }
         }
         self.held = kept;

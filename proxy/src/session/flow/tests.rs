@@ -326,3 +326,21 @@ fn a_recycled_flow_has_no_message_of_another_client() {
     flow.settle(c, b"c").unwrap();
     assert_eq!(flow.output(), b"nc");
 }
+
+/// A reply that nobody wants is held nowhere, also once the others have been moved together.
+#[test]
+fn replies_are_moved_together_around_those_that_are_not_wanted() {
+    let mut flow = Flow::default();
+    let (a, big, b) = (flow.push(), flow.push(), flow.push());
+    flow.answer(|out| out.extend_from_slice(b"answer"));
+    let (c, muted, d) = (flow.push(), flow.push_muted(), flow.push());
+    flow.settle(big, &vec![b'x'; 2 * COMPACT_BYTES]).unwrap();
+    flow.settle(muted, b"unwanted").unwrap();
+    flow.settle(a, b"a").unwrap(); // the large one goes out, and the answer is moved
+    flow.wrote(flow.output().len());
+    flow.settle(b, b"b").unwrap(); // nothing is held any more
+    assert_eq!((flow.output(), flow.reply_bytes()), (&b"banswer"[..], 7));
+    flow.settle(d, b"d").unwrap();
+    flow.settle(c, b"c").unwrap();
+    assert_eq!(flow.output(), b"banswercd");
+}
