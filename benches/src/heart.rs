@@ -10,7 +10,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use slotway::command::CommandId;
 use slotway::metrics::{NodeCells, WorkerCells};
@@ -65,19 +64,7 @@ impl Heart {
     pub fn new(load: Load, pipeline: usize, strict: bool) -> Heart {
         let cells = Arc::new(WorkerCells::new(CommandId::COUNT));
         let around = Surroundings {
-            facts: Box::new(|| Facts {
-                server_version: "7.0.15".into(),
-                databases: None,
-                valkey_version: None,
-                process_id: 1,
-                run_id: String::new(),
-                tcp_port: 1,
-                unix_time: Duration::ZERO,
-                uptime_seconds: 0,
-                connected_clients: 0,
-                blocked_clients: 0,
-                commands_processed: 0,
-            }),
+            facts: Box::new(|| Facts { server_version: "7.0.15".into(), ..Facts::default() }),
             node_cells: Box::new(|_| Arc::new(NodeCells::default())),
             credentials: Box::new(|| None),
             operator: Operator::default(),

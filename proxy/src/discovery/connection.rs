@@ -14,7 +14,8 @@ use super::facts::NodeFacts;
 use super::settings::Settings;
 use crate::topology::reply::{Frame, ReplyError, Scan, decode};
 use crate::topology::{
-    Answers, Endpoint, ServerVersion, View, ViewError, config_value, is_primary, server_version,
+    Answers, Endpoint, ServerVersion, View, ViewError, config_value, info_text, is_primary,
+    server_version,
 };
 
 /// Why a node gave no view. `Display` is the rest of a sentence that begins with its address.
@@ -105,6 +106,16 @@ impl Connection {
         match answers.map_err(|_| AskError::Silent(patience))??.as_slice() {
             [Frame::Error(text)] => Err(refusal(text)),
             answers => Ok(answers.first().is_some_and(is_primary)),
+        }
+    }
+
+    /// Asks for what it says of itself.
+    pub(super) async fn info(&mut self, patience: Duration) -> Result<String, AskError> {
+        let question = [vec![b"INFO".as_slice()]];
+        let answers = timeout(patience, self.call(&question)).await;
+        match answers.map_err(|_| AskError::Silent(patience))??.first() {
+            Some(Frame::Error(text)) => Err(refusal(text)),
+            answer => Ok(answer.and_then(info_text).ok_or(AskError::Unasked)?.to_owned()),
         }
     }
 

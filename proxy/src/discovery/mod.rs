@@ -7,6 +7,7 @@
 //! wait for a primary, its replicas are asked for their role in between, many times a second.
 
 mod ask;
+mod census;
 mod commands;
 mod connection;
 mod facts;
@@ -18,6 +19,7 @@ mod report;
 mod settings;
 mod task;
 
+pub use census::{Census, Scope};
 pub use facts::ClusterFacts;
 pub use handle::{Counts, Handle, Look, Reason};
 pub use settings::{Credentials, CredentialsSource, Password, Settings};

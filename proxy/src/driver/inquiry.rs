@@ -1,5 +1,6 @@
 //! A question that one worker puts to all of them, itself included: each adds its part, and the
-//! last one sends the answer back. Nobody waits for it, and nothing outlives it.
+//! last one sends the answer back. Nobody waits for it, and nothing outlives it. And one that nodes
+//! have to be asked for, which others answer.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::net::TcpStream;
 
 use super::mail::{Mail, Sender};
-use crate::session::{Address, CommonQuestion, Ends, Part};
+use crate::session::{Address, CommonQuestion, Ends, InfoQuestion, Part};
 
 /// A question under way. Each worker holds a share of it until it has answered; when the last
 /// share is dropped (a worker that has ended drops its own unanswered), the answer goes out.
@@ -43,6 +44,23 @@ impl Drop for Inquiry {
 impl fmt::Debug for Inquiry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inquiry").field("question", &self.question).finish_non_exhaustive()
+    }
+}
+
+/// A question that nodes have to be asked for.
+#[derive(Debug)]
+pub struct NodesInquiry {
+    /// What is asked.
+    pub question: InfoQuestion,
+    pub(super) number: u64,
+    pub(super) asker: Sender,
+}
+
+impl NodesInquiry {
+    /// Sends the reply to the worker that has asked.
+    pub fn answer(self, reply: Vec<u8>) {
+        // If the worker has ended, so has its client.
+        let _ = self.asker.send(Mail::Answer { number: self.number, reply });
     }
 }
 

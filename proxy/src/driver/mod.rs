@@ -12,6 +12,6 @@ mod ready;
 mod sockets;
 mod turn;
 
-pub use inquiry::Inquiry;
+pub use inquiry::{Inquiry, NodesInquiry};
 pub use mail::{Mail, Mailbox, Sender, mailbox};
 pub use turn::{Driver, Settings, Wish};

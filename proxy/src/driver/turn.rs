@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::inquiry::{Inquiry, ends};
+use super::inquiry::{Inquiry, NodesInquiry, ends};
 use super::last_words::hear_out;
 use super::mail::{Mail, Mailbox, Sender};
 use super::ready::{Place, ReadyList};
@@ -48,6 +48,8 @@ pub struct Settings {
     pub wish: Wish,
     /// Called to put a question to all workers, this one included.
     pub ask: Box<dyn Fn(Inquiry) + Send>,
+    /// Called to have a question answered that nodes have to be asked for.
+    pub ask_nodes: Box<dyn Fn(NodesInquiry) + Send>,
     /// Called with the number of clients that have been closed.
     pub closed: Box<dyn Fn(usize) + Send>,
 }
@@ -274,6 +276,10 @@ impl Driver {
             }
             Action::Ask { number, question: Question::All(question), .. } => {
                 (self.settings.ask)(Inquiry::new(question, number, self.own_mail.clone()));
+            }
+            Action::Ask { number, question: Question::Nodes(question), .. } => {
+                let asker = self.own_mail.clone();
+                (self.settings.ask_nodes)(NodesInquiry { question, number, asker });
             }
         }
     }

@@ -93,6 +93,9 @@ impl Registry {
             workers: seen.workers.len(),
             clients: seen.workers.iter().map(|worker| worker.clients.get()).sum(),
             blocked_clients: sum(|worker| &worker.blocked_clients),
+            clients_total: sum(|worker| &worker.clients_total),
+            client_bytes_in: sum(|worker| &worker.client_bytes_in),
+            client_bytes_out: sum(|worker| &worker.client_bytes_out),
             requests_total: seen.all_workers().map(|worker| worker.requests()).sum(),
             parked_requests: sum(|worker| &worker.parked_requests),
             parked_bytes: sum(|worker| &worker.parked_bytes),
@@ -136,6 +139,12 @@ pub struct Summary {
     pub clients: u64,
     /// Those of them that wait in a request that blocks.
     pub blocked_clients: u64,
+    /// Clients that ever connected.
+    pub clients_total: u64,
+    /// Bytes read from clients.
+    pub client_bytes_in: u64,
+    /// Bytes written to clients.
+    pub client_bytes_out: u64,
     /// Requests that got their answer since the process began.
     pub requests_total: u64,
     /// Requests that wait for a shard to come back.

@@ -4,20 +4,21 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::Settings;
+use super::facts::Source;
 use crate::command::CommandId;
 use crate::discovery::{Handle, Reason};
-use crate::driver::{self, Driver, Mail, Mailbox, Sender, mailbox};
+use crate::driver::{self, Driver, Mail, Mailbox, NodesInquiry, Sender, mailbox};
 use crate::events::Events;
 use crate::metrics::{NodeCells, Registry, WorkerCells};
 use crate::net;
-use crate::session::{Facts, Manners};
+use crate::session::Manners;
 use crate::time::Moment;
 use crate::worker::{Credentials, Operator, Surroundings, WishReason, Worker};
 
@@ -50,11 +51,10 @@ impl Crew {
         handle: &Handle,
         registry: &Arc<Registry>,
         events: &Arc<Events>,
-        epoch: Instant,
-        tcp_port: u16,
+        facts: &Source,
+        nodes_asked: &mpsc::UnboundedSender<NodesInquiry>,
     ) -> anyhow::Result<(Crew, Roll)> {
         let (report, ended) = mpsc::unbounded_channel();
-        let run_id: String = (0..40).map(|_| fastrand::char('a'..='f')).collect();
         let mut members = Vec::new();
         let (senders, mailboxes): (Vec<Sender>, Vec<Mailbox>) =
             (0..settings.workers).map(|_| mailbox()).unzip();
@@ -74,8 +74,8 @@ impl Crew {
                 registry: Arc::clone(registry),
                 events: Arc::clone(events),
                 settings: settings.clone(),
-                epoch,
-                facts: StaticFacts { run_id: run_id.clone(), tcp_port },
+                nodes_asked: nodes_asked.clone(),
+                facts: facts.clone(),
             };
             let report = report.clone();
             let thread = std::thread::Builder::new()
@@ -184,13 +184,8 @@ struct Post {
     registry: Arc<Registry>,
     events: Arc<Events>,
     settings: Settings,
-    epoch: Instant,
-    facts: StaticFacts,
-}
-
-struct StaticFacts {
-    run_id: String,
-    tcp_port: u16,
+    nodes_asked: mpsc::UnboundedSender<NodesInquiry>,
+    facts: Source,
 }
 
 impl Post {
@@ -201,11 +196,12 @@ impl Post {
         };
         let cells = Arc::clone(&self.cells);
         let wishes = self.handle.clone();
-        let (clients, all) = (self.clients, self.all);
+        let (clients, all, nodes_asked) = (self.clients, self.all, self.nodes_asked);
+        let epoch = self.facts.started;
         let settings = driver::Settings {
             connect_timeout: self.settings.connect_timeout,
             second_look: self.settings.second_look,
-            epoch: self.epoch,
+            epoch,
             wish: Box::new(move |wish, waited_for| {
                 wishes.waits_for(waited_for);
                 wishes.request_refresh(reason(wish));
@@ -217,19 +213,16 @@ impl Post {
                     let _ = worker.send(Mail::Question(Arc::clone(&inquiry)));
                 }
             }),
+            ask_nodes: Box::new(move |inquiry| {
+                // Who answers has ended: so does the process, and its clients with it.
+                let _ = nodes_asked.send(inquiry);
+            }),
             closed: Box::new(move |count| {
                 clients.fetch_sub(count, Ordering::Relaxed);
             }),
         };
-        let operator = operator(&self.registry, self.events, self.epoch);
-        let around = surroundings(
-            self.handle,
-            &self.registry,
-            operator,
-            &self.settings,
-            self.epoch,
-            self.facts,
-        );
+        let operator = operator(&self.registry, self.events, epoch);
+        let around = surroundings(&self.registry, operator, &self.settings, self.facts);
         let worker = Worker::new(self.settings.worker, around, Arc::clone(&cells));
         runtime.block_on(async move {
             let driver = Driver::new(worker, settings, cells, self.mail, self.sender);
@@ -260,37 +253,16 @@ fn operator(registry: &Arc<Registry>, events: Arc<Events>, epoch: Instant) -> Op
 }
 
 fn surroundings(
-    handle: Handle,
     registry: &Arc<Registry>,
     operator: Operator,
     settings: &Settings,
-    epoch: Instant,
-    statics: StaticFacts,
+    facts: Source,
 ) -> Surroundings {
-    let (numbers, nodes) = (Arc::clone(registry), Arc::clone(registry));
+    let nodes = Arc::clone(registry);
     let source = settings.discovery.credentials.clone();
     let mut random = fastrand::Rng::new();
     Surroundings {
-        facts: Box::new(move || {
-            let summary = numbers.summary();
-            let cluster = handle.facts();
-            let server = cluster.server_version.clone();
-            let valkey = server.as_ref().filter(|server| server.name == "valkey");
-            Facts {
-                databases: cluster.databases,
-                valkey_version: valkey.map(|server| server.version.clone()),
-                server_version: server
-                    .map_or_else(|| "7.0.0".into(), |server| server.redis_version),
-                process_id: std::process::id(),
-                run_id: statics.run_id.clone(),
-                tcp_port: statics.tcp_port,
-                unix_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-                uptime_seconds: epoch.elapsed().as_secs(),
-                connected_clients: summary.clients,
-                blocked_clients: summary.blocked_clients,
-                commands_processed: summary.requests_total,
-            }
-        }),
+        facts: Box::new(move || facts.facts()),
         node_cells: Box::new(move |label| {
             let cells = Arc::new(NodeCells::default());
             nodes.register_node(label, Arc::clone(&cells));

@@ -2,10 +2,13 @@
 
 pub mod admin;
 mod crew;
+mod descriptors;
+mod facts;
 mod limits;
 mod listeners;
 mod memory;
 mod settings;
+mod survey;
 mod watch;
 
 pub use settings::{Listen, Settings};
@@ -14,11 +17,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::command;
-use crate::discovery::{self, Handle};
+use crate::discovery::{self, Census, Handle};
 use crate::events::Events;
 use crate::metrics::Registry;
 use crate::topology;
@@ -29,8 +33,9 @@ use crew::Crew;
 ///
 /// # Errors
 /// If a listener cannot be bound, no seed answers within the startup timeout, or a worker fails.
-pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(mut settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
+    settings.clients_max = descriptors::room_for(settings.clients_max);
     let registry = Registry::new(command::CommandId::COUNT);
     registry.process.start_timestamp_seconds.set(watch::unix_seconds());
     let listeners = listeners::bind(&settings.listen).await?;
@@ -40,14 +45,31 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
     };
     let handle = Handle::new();
     let events = Arc::new(Events::new(watch::since_1970));
-    let (crew, mut roll) =
-        Crew::start(&settings, &handle, &registry, &events, started, listeners.first_port())?;
+    let facts = facts::Source {
+        handle: handle.clone(),
+        registry: Arc::clone(&registry),
+        started,
+        run_id: (0..40).map(|_| fastrand::char('a'..='f')).collect::<String>().into(),
+        tcp_port: listeners.first_port(),
+        clients_max: settings.clients_max,
+    };
+    let (ask_nodes, nodes_asked) = mpsc::unbounded_channel();
+    let (crew, mut roll) = Crew::start(&settings, &handle, &registry, &events, &facts, &ask_nodes)?;
     // Ends the tasks below; not cancelled before the drain is over, so that a drain can be
     // watched.
     let over = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let discovery = discovery::run(settings.discovery.clone(), handle.clone(), over.clone());
     tasks.spawn(async move { discovery.await.map_err(anyhow::Error::from) });
+    let census = Census::new(settings.discovery.clone(), handle.clone());
+    let (survey, ended) = (survey::answer(nodes_asked, census, facts), over.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = survey => {}
+            () = ended.cancelled() => {}
+        }
+        Ok(())
+    });
     if let Some(listener) = admin {
         let sources = sources(&registry, &handle, &events, &stop, started);
         let serve = admin::serve(listener, sources, admin::Limits::default(), over.clone());

@@ -1,6 +1,6 @@
 //! The commands that slotway answers itself, with a server's own words.
 
-use super::{Facts, Replies, Session, connection, info, lolwut, tracking};
+use super::{Facts, Replies, Session, Totals, connection, info, lolwut, tracking};
 use crate::command::Local;
 use crate::node::Mode;
 use crate::resp::{Args, canonical_integer, write};
@@ -51,7 +51,7 @@ pub fn answer(
         }
         Local::Select => return select(args, session, facts, out),
         Local::Info => {
-            let text = info::text(&facts(), args.iter().skip(1));
+            let text = info::text(&facts(), &Totals::default(), args.iter().skip(1));
             write::verbatim(out, session.mode.is_resp3(), &text);
         }
         Local::Hello => return hello(args, session, facts, out),
@@ -299,16 +299,8 @@ mod tests {
         }
         let facts = || Facts {
             server_version: "7.0.15".into(),
-            databases: None,
-            valkey_version: None,
-            process_id: 1,
-            run_id: String::new(),
-            tcp_port: 1,
             unix_time: std::time::Duration::from_micros(12_000_345),
-            uptime_seconds: 0,
-            connected_clients: 0,
-            blocked_clients: 0,
-            commands_processed: 0,
+            ..Facts::default()
         };
         let mut out = Vec::new();
         let answer = answer(local, &Args::new(&frame, &spans), session, facts, &mut out);

@@ -22,7 +22,7 @@ pub use cluster::ClusterQuestion;
 pub use commands::{Offer, commands};
 pub use connection::{Replies, wrong_count};
 pub use flow::{Entry, Flow, Misplaced};
-pub use info::Facts;
+pub use info::{Facts, InfoQuestion, NodesAsked, Totals};
 pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
 pub use state::{Away, ClientEnd, Closing, Library, Manners, Session, Special, Window};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::clients::{Filter, Kill};
 use super::cluster::ClusterQuestion;
-use super::{Invalid, Session};
+use super::{InfoQuestion, Invalid, Session};
 use crate::command::Local;
 use crate::node::ClientKey;
 use crate::resp::{Args, write};
@@ -47,6 +47,8 @@ pub enum Question {
     Own(OwnQuestion),
     /// All workers answer together.
     All(CommonQuestion),
+    /// Nodes are asked.
+    Nodes(InfoQuestion),
 }
 
 /// What takes the ends of the asking client's connection.
@@ -157,6 +159,7 @@ pub fn question(
 ) -> Option<Result<Question, Vec<u8>>> {
     let (id, resp3) = (session.id, session.mode.is_resp3());
     let common = match local {
+        Local::Info => return Some(Ok(Question::Nodes(InfoQuestion::of(args, resp3)?))),
         Local::ClientInfo => return Some(Ok(Question::Own(OwnQuestion::Info))),
         Local::Cluster => {
             let question = ClusterQuestion::of(args);

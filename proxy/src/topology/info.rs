@@ -1,7 +1,7 @@
 //! The plainer answers: INFO, CLUSTER INFO, CONFIG GET.
 
 use super::reply::{Frame, array, field, text};
-use super::{State, ViewError};
+use super::{Node, State, ViewError};
 
 /// Which server a node is. Ordered by the release of its own line, so that the lowest of a
 /// cluster can be picked while it is being upgraded.
@@ -46,6 +46,22 @@ pub fn server_version(reply: &Frame) -> Option<ServerVersion> {
         version: clipped(version),
         redis_version: clipped(redis_version),
     })
+}
+
+/// A node, and what it says of itself when it is asked for INFO.
+#[derive(Clone, Debug)]
+pub struct NodeSays {
+    /// As the map has it.
+    pub node: Node,
+    /// How many slots it owns.
+    pub slots: usize,
+    /// The text of its INFO; `None` if it did not give one in time.
+    pub info: Option<String>,
+}
+
+/// The text of an INFO. `None` when it was refused.
+pub fn info_text(reply: &Frame) -> Option<&str> {
+    text(reply)
 }
 
 /// Reads one value of CONFIG GET. `None` when it was refused, or when there is no such option.

@@ -32,7 +32,7 @@ pub use address_map::{AddressMap, AddressMapError};
 pub use commands::told_commands;
 pub use diff::Change;
 pub use endpoint::{Endpoint, EndpointError, NodeId, NodeIdError};
-pub use info::{ServerVersion, config_value, is_primary, server_version};
+pub use info::{NodeSays, ServerVersion, config_value, info_text, is_primary, server_version};
 pub use json::json;
 pub use merge::{Merged, SeedsAsked, merge};
 pub use redirect::{Redirect, RedirectKind, parse_redirect};

@@ -9,7 +9,7 @@ use crate::events::{Event, Told};
 use crate::metrics::{NodeCells, WorkerCells};
 use crate::resp::request::{Frame, Limits, Scanner};
 use crate::resp::{Args, write};
-use crate::session::{Address, CommonQuestion, Ends, Facts, Manners, Part, Question};
+use crate::session::{Address, CommonQuestion, Ends, Facts, Manners, Part, Question, Totals};
 use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::{Draft, Endpoint, Node, NodeId, Role, Topology};
@@ -144,15 +144,8 @@ impl Bench {
             facts: Box::new(|| Facts {
                 server_version: "7.0.15".into(),
                 databases: Some(100),
-                valkey_version: None,
-                process_id: 1,
                 run_id: "0".repeat(40),
-                tcp_port: 6379,
-                unix_time: Duration::ZERO,
-                uptime_seconds: 0,
-                connected_clients: 0,
-                blocked_clients: 0,
-                commands_processed: 0,
+                ..Facts::default()
             }),
             node_cells: Box::new(|_| Arc::new(NodeCells::default())),
             credentials: Box::new(|| None),
@@ -378,6 +371,10 @@ impl Bench {
             Action::Ask { number, client, question } => match question {
                 Question::Own(own) => self.worker.answer_own(number, &own, &ends(client), self.now),
                 Question::All(all) => self.questions.push((number, all)),
+                Question::Nodes(info) => {
+                    let reply = info.reply(&Facts::default(), &Totals::default());
+                    self.worker.answered(number, &reply, self.now);
+                }
             },
         }
     }
