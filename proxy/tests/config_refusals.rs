@@ -202,7 +202,7 @@ fn a_wrong_value_is_told_even_where_a_sound_one_wins() {
 fn options_that_contradict_each_other_are_told_where_the_later_was_given() {
     let folder = Folder::new();
     let file = folder.write("c.toml", "bulk-max = '1MiB'\n\nlarge-request = '2MiB'");
-    let table: [(&[&str], Env<'_>, &str); 7] = [
+    let table: [(&[&str], Env<'_>, &str); 6] = [
         (
             &["--config", &file],
             &[],
@@ -239,13 +239,6 @@ fn options_that_contradict_each_other_are_told_where_the_later_was_given() {
             "--node-connections-max does not fit --workers: 4 workers need 9 connections to each \
              node and may have 8; each has one that its clients share and one for large values, \
              and the process has one for the cluster's map",
-        ),
-        (
-            &["--workers", "32"],
-            &[],
-            "--workers does not fit the default of node-connections-max: 32 workers need 65 \
-             connections to each node and may have 64; each has one that its clients share and \
-             one for large values, and the process has one for the cluster's map",
         ),
     ];
     for (args, env, expected) in table {

@@ -55,7 +55,7 @@ declare_options! {
         connect_timeout: Duration = "1s", Time(ms(10)..=secs(60));
 
         /// Most connections of this process to each node, over all workers and purposes.
-        node_connections_max: usize = "64", Count(1..=10_000);
+        node_connections_max: usize = "256", Count(1..=10_000);
 
         /// How long a connection to a node beyond the first may be idle before it is closed.
         node_idle_timeout: Duration = "60s", Time(ms(100)..=DAY);

@@ -1,5 +1,6 @@
 //! Starting: with seeds that are dead, that are names, or that come later.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -73,5 +74,32 @@ fn the_startup_timeout_ends_it_with_a_sentence() -> Result<()> {
     let log = proxy.log();
     let last = log.lines().last().unwrap_or_default();
     ensure!(last.contains("ERROR") && last.contains(&dead.addr()), "{log}");
+    Ok(())
+}
+
+/// A crowd of clients must not keep slotway from reaching its nodes.
+#[test]
+fn where_few_files_may_be_open_fewer_clients_are_served() -> Result<()> {
+    let cluster = shared()?;
+    let folder = tempfile::tempdir()?;
+    let script = folder.path().join("slotway");
+    let lines =
+        format!("#!/bin/sh\nulimit -n 200\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_slotway"));
+    std::fs::write(&script, lines)?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    let proxy = slotway(cluster.seeds()).binary(&script).start()?;
+    let said = "at most 150 clients are served, not the 10000 of clients-max";
+    ensure!(proxy.log().contains(said), "{}", proxy.log());
+    let mut crowd = (0..150).map(|_| proxy.peer()).collect::<Result<Vec<_>>>()?;
+    for peer in &mut crowd {
+        peer.send("PING\r\n")?;
+        peer.expect("+PONG\r\n")?;
+    }
+    let mut refused = proxy.peer()?;
+    refused.expect("-ERR max number of clients reached\r\n")?;
+    for (number, peer) in crowd.iter_mut().enumerate() {
+        peer.send_command(&["SET", &format!("few:{number}"), "1"])?;
+        peer.expect("+OK\r\n")?;
+    }
     Ok(())
 }
