@@ -200,21 +200,27 @@ fn nodes(
         }
     }
     let before = |id: &NodeId| base.node_by_id(id).map(|n| base.node(n));
-    let mut nodes: Vec<Node> =
-        sightings.iter().filter_map(|(id, seen)| node(seen, before(id), map)).collect();
-    let missing: HashSet<NodeId> = owners
-        .iter()
-        .flatten()
-        .map(|(owner, _)| *owner)
-        .filter(|owner| !sightings.contains_key(owner))
-        .collect();
-    nodes.extend(missing.iter().filter_map(before).cloned());
+    let owning: HashSet<NodeId> = owners.iter().flatten().map(|(owner, _)| *owner).collect();
+    let is_fresh =
+        |view: &&&View| view.current_epoch >= base.current_epoch && !is_older(view, owners);
+    let fresh: HashSet<NodeId> = views.iter().filter(is_fresh).flat_map(|view| ids(view)).collect();
+    let node = |(id, seen): (&NodeId, &Vec<&Seen>)| {
+        node(seen, before(id), owning.contains(id) || !fresh.contains(id), map)
+    };
+    let mut nodes: Vec<Node> = sightings.iter().filter_map(node).collect();
+    let missing = owning.iter().filter(|owner| !sightings.contains_key(*owner));
+    nodes.extend(missing.filter_map(before).cloned());
     nodes
 }
 
 /// One node, out of all that was said of it; the best view's word first in `sightings`. `None`
-/// when nobody has ever had an address of it.
-fn node(sightings: &[&Seen], before: Option<&Node>, map: &AddressMap) -> Option<Node> {
+/// when nobody has ever had an address of it. `is_grown` says that its epoch can only have grown.
+fn node(
+    sightings: &[&Seen],
+    before: Option<&Node>,
+    is_grown: bool,
+    map: &AddressMap,
+) -> Option<Node> {
     let best = sightings.first()?;
     // The newest word on its role: a promotion comes with a higher epoch.
     let mut newest = (best.role, best.follows, best.config_epoch);
@@ -223,7 +229,8 @@ fn node(sightings: &[&Seen], before: Option<&Node>, map: &AddressMap) -> Option<
             newest = (seen.role, seen.follows, seen.config_epoch);
         }
     }
-    if let Some(before) = before.filter(|before| before.config_epoch > newest.2) {
+    // A replica is listed with the epoch of its primary, which may be lower than its own was.
+    if let Some(before) = before.filter(|before| is_grown && before.config_epoch > newest.2) {
         newest = (before.role, before.follows, before.config_epoch);
     }
     let (endpoint, announced) = addresses(sightings, before, map)?;

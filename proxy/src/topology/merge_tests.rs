@@ -124,6 +124,29 @@ fn a_slot_is_given_up_only_by_a_view_as_new_as_the_map() {
     assert_eq!(owner(&topology, 8192), Some('b'), "somebody still knows an owner");
 }
 
+/// As a cluster comes to be: each node starts with an epoch of its own, and some become replicas.
+#[test]
+fn a_primary_that_becomes_the_replica_of_one_with_a_lower_epoch_is_a_replica() {
+    let apart = BEFORE
+        .replace("slave @a 0 0 1", "master - 0 0 3")
+        .replace("slave @b 0 0 2", "master - 0 0 4");
+    let map = learned(&apart);
+    let role = |map: &Topology, digit| map.node(map.node_by_id(&id(digit)).unwrap()).role;
+    assert_eq!([role(&map, 'c'), role(&map, 'd')], [Role::Primary; 2]);
+    // Who has not heard of it yet says so: it is put right by the next.
+    let half = apart.replace("master - 0 0 3", "slave @a 0 0 1");
+    let map = merged(&map, &[view("10.0.0.1:7000", "ok", 9, &half)]);
+    assert_eq!([role(&map, 'c'), role(&map, 'd')], [Role::Replica, Role::Primary]);
+    let map = merged(&map, &[view("10.0.0.2:7001", "ok", 9, BEFORE)]);
+    assert_eq!([role(&map, 'c'), role(&map, 'd')], [Role::Replica; 2]);
+    assert!(map.shards().all(|(_, shard)| shard.replicas.len() == 1));
+    // But what is older than the map does not make a replica of a primary again.
+    for epoch in [8, 9] {
+        let stale = merged(&learned(AFTER), &[view("10.0.0.2:7001", "ok", epoch, BEFORE)]);
+        assert_eq!([role(&stale, 'a'), role(&stale, 'c')], [Role::Replica, Role::Primary]);
+    }
+}
+
 #[test]
 fn an_owner_that_a_stale_view_does_not_know_stays_a_node() {
     let stale = "@a 10.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-8191";
