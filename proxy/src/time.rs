@@ -24,6 +24,12 @@ impl Moment {
         Duration::from_micros(self.micros_since(earlier))
     }
 
+    /// The moment so long before this one, or the start of the process.
+    pub fn before(self, duration: Duration) -> Moment {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Moment(self.0.saturating_sub(micros))
+    }
+
     /// As [`Moment::since`], in microseconds.
     #[inline]
     pub const fn micros_since(self, earlier: Moment) -> u64 {

@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::Moved;
+use super::echoes::{ECHO, Echo, LAG};
 use crate::time::Moment;
 use crate::worker::Worker;
 
@@ -29,6 +31,16 @@ pub(super) struct Handover {
 }
 
 impl Handover {
+    /// What the new node tells as often as the old one is the same.
+    pub(super) fn echo(&self) -> Echo {
+        Echo::Counted(self.until.before(OVERLAP + LAG))
+    }
+
+    /// Both have been heard long enough, and the new node is this one.
+    pub(super) fn is_over(&self, to: u16, now: Moment) -> bool {
+        self.to == to && self.until <= now
+    }
+
     /// The old node tells this: if the new one has told it already, that is the same message.
     pub(super) fn take(&mut self, message: &[u8]) -> bool {
         let Some(at) = self.kept.iter().position(|kept| **kept == *message) else { return false };
@@ -51,7 +63,7 @@ impl Worker {
         let to = handover.to;
         self.pubsub.kept_bytes += message.len();
         if is_full || self.pubsub.kept_bytes > self.settings.output_max {
-            self.end_handover(id, to);
+            self.end_handover(id, to, Some(self.now.before(ECHO)));
         }
     }
 
@@ -75,11 +87,12 @@ impl Worker {
         true
     }
 
-    /// From now on the node `to` is heard: what only it has told comes first.
-    pub(super) fn end_handover(&mut self, id: u32, to: u16) {
-        let now = self.now;
+    /// From now on the node `to` is heard: what only it has told comes first. It may repeat what the
+    /// old one has told since the moment that is given.
+    pub(super) fn end_handover(&mut self, id: u32, to: u16, since: Option<Moment>) {
+        let at = self.now;
         let Some(subject) = self.pubsub.get(id) else { return };
-        subject.moved = Some(now);
+        subject.moved = since.map(|since| Moved { at, since });
         if let Some(at) = subject.sources.iter().position(|source| source.pool == to) {
             subject.sources.swap(0, at);
         }
@@ -103,7 +116,7 @@ impl Worker {
         if to == pool {
             self.take_kept(id); // the old node goes on telling all of it
         } else {
-            self.end_handover(id, to);
+            self.end_handover(id, to, Some(self.now.before(ECHO)));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What nodes send on the connections on which a worker is subscribed, and how a message gets to
 //! all clients that are subscribed to it.
 
-use super::echoes::ECHO;
+use super::echoes::{Echo, LAG};
 use crate::command::Channels;
 use crate::node::Stream;
 use crate::resp::reply::Kind;
@@ -82,8 +82,8 @@ impl Worker {
             self.pubsub.kept_bytes -= frame.len();
             return self.send_out(id, frame); // both have told it now
         }
-        let moved = hands_over || subject.moved.is_some_and(|at| now < at + ECHO);
-        if (from_all || moved) && self.pubsub.echoes.is_echo(id, frame, pool, now, !from_all) {
+        let echo = if from_all { Some(Echo::OfMany(now.before(LAG))) } else { subject.echo(now) };
+        if echo.is_some_and(|echo| self.pubsub.echoes.is_echo(id, frame, pool, echo)) {
             return;
         }
         if is_heard {

@@ -33,7 +33,7 @@ use crate::command::Channels;
 use crate::node::{Backoff, ClientKey};
 use crate::slot::Slot;
 use crate::time::Moment;
-use echoes::Echoes;
+use echoes::{ECHO, Echo, Echoes};
 use handover::Handover;
 use subscribing::Waiting;
 use upstream::Upstream;
@@ -91,12 +91,20 @@ struct Subject {
     /// Where it is subscribed to, or asked for; the first that is confirmed counts.
     sources: SmallVec<[Source; 1]>,
     /// It was at another node before: that one may have told what the new one tells again.
-    moved: Option<Moment>,
+    moved: Option<Moved>,
     /// It is about to go over to another node.
     handover: Option<Box<Handover>>,
     /// It is nowhere, and was somewhere before.
     gap: bool,
     backoff: Backoff,
+}
+
+/// A subject that has gone over to a node.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    at: Moment,
+    /// What the old node has told since then may come from the new one again.
+    since: Moment,
 }
 
 /// One node's subscription to a subject.
@@ -125,6 +133,15 @@ impl Subject {
             handover: None,
             gap: false,
             backoff: Backoff::default(),
+        }
+    }
+
+    /// What is an echo, if another node may have told the same.
+    fn echo(&self, now: Moment) -> Option<Echo> {
+        match (&self.handover, self.moved) {
+            (Some(handover), _) => Some(handover.echo()),
+            (None, Some(Moved { at, since })) if now < at + ECHO => Some(Echo::Once(since)),
+            _ => None,
         }
     }
 

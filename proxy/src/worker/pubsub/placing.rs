@@ -1,9 +1,16 @@
 //! At which node a subject is subscribed to: at first, when nodes come and go, when slots move.
 
-use super::{Source, Subject};
+use std::time::Duration;
+
+use super::echoes::{ECHO, LAG};
+use super::{Moved, Source, Subject};
 use crate::command::Channels;
 use crate::events::Event;
+use crate::time::Moment;
 use crate::worker::{NO_POOL, WishReason, Worker};
+
+/// How much later than others a node may tell, at the end of a handover.
+const LATE: Duration = Duration::from_millis(100);
 
 impl Worker {
     /// Brings a subject to where it belongs now: it is asked for there, and what it has elsewhere
@@ -69,7 +76,8 @@ impl Worker {
                 if tells_others && self.is_upstream_quiet(from) {
                     self.cells.pubsub_gaps.add(1); // as if it were lost: it may be frozen
                 }
-                self.end_handover(id, there);
+                let since = self.repeated_since(id, from, there);
+                self.end_handover(id, there, since);
             }
         }
         let Some(subject) = self.pubsub.get(id) else { return };
@@ -79,6 +87,25 @@ impl Worker {
         for pool in ended {
             self.end_source(id, pool, true);
         }
+    }
+
+    /// Since when this subject's messages from the old node may come from the new one again, now
+    /// that the new one is heard; `None`: they do not.
+    fn repeated_since(&mut self, id: u32, from: u16, to: u16) -> Option<Moment> {
+        let now = self.now;
+        let shard = |pool: u16| {
+            let id = self.pools.get(usize::from(pool))?.id;
+            self.topology.node(self.topology.node_by_id(&id)?).shard
+        };
+        let in_one_shard = shard(from) == shard(to) || shard(from).is_none();
+        let subject = self.pubsub.get(id)?;
+        if subject.channels == Channels::Shard {
+            // Only the nodes of one shard tell one another of them.
+            return in_one_shard.then(|| now.before(LAG));
+        }
+        // After both were heard for so long there is little left that only one has told.
+        let is_over = subject.handover.as_ref().is_some_and(|handover| handover.is_over(to, now));
+        Some(now.before(if is_over { LATE } else { ECHO }))
     }
 
     fn place_everywhere(&mut self, id: u32) {
@@ -159,7 +186,8 @@ impl Worker {
         if !std::mem::replace(&mut subject.gap, false) {
             return;
         }
-        subject.moved = Some(self.now);
+        // Nobody knows how long the old one was not heard.
+        subject.moved = Some(Moved { at: self.now, since: self.now.before(ECHO) });
         let gaps = &mut self.pubsub.gaps;
         gaps.open -= 1;
         if gaps.open == 0 {

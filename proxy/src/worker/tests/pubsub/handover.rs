@@ -55,10 +55,56 @@ fn whichever_of_both_tells_first_each_message_comes_once() {
     publish(&mut bench, 1, &a, &["x"]);
     assert_eq!(bench.got(client), messages(&a, &["x"]));
     // The old node was the first with this one, the new one tells it after the overlap.
+    bench.advance(MS * 450);
     publish(&mut bench, 1, &a, &["z"]);
-    bench.advance(MS * 600);
+    bench.advance(MS * 70);
     publish(&mut bench, 2, &a, &["z", "z"]);
     assert_eq!(bench.got(client), messages(&a, &["z", "z"]));
+}
+
+/// Wake-ups are all the same: none may be taken for another one.
+#[test]
+fn a_text_that_is_said_again_and_again_does_not_stop() {
+    let (mut bench, client, a) = subscribed();
+    let tick = |bench: &mut Bench, ports: &[u16], count| {
+        for _ in 0..count {
+            ports.iter().for_each(|&port| publish(bench, port, &a, &["tick"]));
+            bench.advance(MS * 10);
+        }
+    };
+    let ticks = |count| messages(&a, &vec!["tick"; count]);
+    tick(&mut bench, &[1], 100);
+    assert_eq!(bench.got(client), ticks(100));
+    move_to_second(&mut bench, &a);
+    tick(&mut bench, &[2, 1], 30);
+    tick(&mut bench, &[1, 2], 15);
+    assert_eq!(bench.got(client), ticks(45));
+    bench.advance(MS * 100);
+    assert_eq!(bench.got(client), "", "nothing was kept that the old node has told");
+    tick(&mut bench, &[2], 30);
+    assert_eq!(bench.got(client), ticks(30));
+    assert_eq!(gaps(&bench), 0);
+}
+
+/// Nodes of different shards tell one another nothing of shard channels.
+#[test]
+fn a_shard_channel_goes_over_without_a_pause() {
+    let mut bench = Bench::new();
+    let (client, a) = (bench.client(), key_of(1, 0));
+    bench.send(client, &format!("SSUBSCRIBE {a}"));
+    bench.serve_upstream(1);
+    bench.got(client);
+    let say = |bench: &mut Bench, port, text: &str| {
+        bench.publish(port, &format!("smessage {a} {text}"));
+    };
+    say(&mut bench, 1, "once");
+    bench.got(client);
+    let slot = Slot::of_key(a.as_bytes()).index() as u16;
+    let (rest, more) = (&[(0, slot - 1)], &[(slot, 10922)]);
+    bench.topology(topology(2, &[(1, rest), (2, more), (3, &[(10923, 16383)])]));
+    bench.serve_upstream(2);
+    say(&mut bench, 2, "once");
+    assert_eq!(bench.got(client), told(&format!("smessage {a} once")), "it is another message");
 }
 
 #[test]
