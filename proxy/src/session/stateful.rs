@@ -70,6 +70,12 @@ impl Session {
         blocked
     }
 
+    /// Bytes that its transaction has taken of the budget for large requests.
+    pub fn queued_bytes(&self) -> usize {
+        let transaction = self.stateful.as_ref().and_then(|s| s.transaction.as_ref());
+        transaction.map_or(0, |transaction| transaction.taken)
+    }
+
     /// Gives back the memory of a state of which nothing is left.
     pub fn drop_state_if_over(&mut self) {
         if self.stateful.as_ref().is_some_and(|stateful| stateful.is_over()) {

@@ -6,7 +6,7 @@ use super::Worker;
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Ticket};
 use crate::resp::write;
-use crate::session::{ClientEnd, Special};
+use crate::session::{ClientEnd, Session, Special};
 use crate::time::Moment;
 
 /// Clients in the middle of sending a large request, and the budget that they share.
@@ -16,6 +16,9 @@ pub(super) struct LargeReads {
     reading: Vec<(ClientKey, Moment)>,
     /// Bytes taken of the budget.
     taken: usize,
+    /// Those of them that transactions have taken, which may be half of the budget at most: who
+    /// queues and does nothing must not keep others from sending.
+    queued: usize,
 }
 
 impl LargeReads {
@@ -25,19 +28,37 @@ impl LargeReads {
     }
 
     /// How much of the budget is left.
-    pub(super) fn free(&self, max: usize) -> usize {
+    fn free(&self, max: usize) -> usize {
         max.saturating_sub(self.taken)
     }
 
-    /// So many bytes more are taken of it.
-    pub(super) fn take(&mut self, bytes: usize) {
-        self.taken += bytes;
+    /// Takes so many bytes more for a transaction. Returns whether there were some.
+    pub(super) fn queue(&mut self, bytes: usize, max: usize) -> bool {
+        let fits = bytes <= self.free(max) && self.queued + bytes <= max / 2;
+        if fits {
+            self.taken += bytes;
+            self.queued += bytes;
+        }
+        fits
+    }
+
+    /// So many bytes that a transaction has taken are on their way now, or to be given back.
+    pub(super) fn unqueue(&mut self, bytes: usize) {
+        self.queued = self.queued.saturating_sub(bytes);
+    }
+
+    /// This client holds bytes, and is ended at that moment if nothing comes.
+    pub(super) fn watch(&mut self, client: ClientKey, end: Moment) {
+        match self.reading.iter_mut().find(|(other, _)| *other == client) {
+            Some((_, known)) => *known = end,
+            None => self.reading.push((client, end)),
+        }
     }
 
     /// Nobody reads and nothing is taken.
     #[cfg(test)]
     pub(super) fn is_unused(&self) -> bool {
-        self.reading.is_empty() && self.taken == 0
+        self.reading.is_empty() && self.taken == 0 && self.queued == 0
     }
 }
 
@@ -104,8 +125,11 @@ impl Worker {
 
     /// This client's large request is over, or the client is: its bytes go back to the budget.
     pub(super) fn release_large_read(&mut self, client: ClientKey) {
-        self.large_reads.reading.retain(|(other, _)| *other != client);
+        self.large_reads.finished(client);
         let Some(session) = self.clients.find(client) else { return };
+        if session.queued_bytes() > self.settings.large_request {
+            self.large_reads.watch(client, self.now + self.settings.large_stall);
+        }
         let bytes = std::mem::take(&mut session.large_bytes);
         self.give_back_large(bytes);
     }
@@ -141,7 +165,7 @@ impl Worker {
         if let Some(session) = self.clients.get(index) {
             session.special.set(Special::ALONE, true);
             let key = ClientKey { index, generation: session.generation };
-            self.large_reads.reading.retain(|(other, _)| *other != key);
+            self.large_reads.finished(key);
         }
         self.dispatch(ticket, frame.to_vec());
     }
@@ -165,9 +189,10 @@ impl Worker {
             .map(|(client, _)| *client)
             .collect();
         for client in stalled_reads {
-            match self.clients.find(client).map(|session| session.large_bytes) {
+            let holds = |session: &mut Session| session.large_bytes + session.queued_bytes();
+            match self.clients.find(client).map(holds) {
                 Some(0) => {
-                    self.large_reads.reading.retain(|(other, _)| *other != client);
+                    self.large_reads.finished(client);
                     self.refuse_large(client.index, "too many large requests are under way");
                 }
                 Some(_) => self.close_slow(client.index),

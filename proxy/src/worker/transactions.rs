@@ -18,6 +18,13 @@ use crate::slot::Slot;
 
 const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 
+/// Bytes that a transaction may have without taking them of a budget: as much as anything else that
+/// is kept for a client.
+const FREE_BYTES: usize = 64 * 1024;
+
+/// Most commands of one transaction: their replies are read one by one, and nothing else meanwhile.
+const COMMANDS_MAX: usize = 100_000;
+
 impl Worker {
     /// MULTI, EXEC, DISCARD, WATCH or UNWATCH of a client that is in no transaction.
     pub(super) fn transaction_command(
@@ -106,14 +113,13 @@ impl Worker {
             if slot.is_some() && transaction.slot.is_some() && slot != transaction.slot {
                 return self.spoil(index, row, CROSS_SLOT);
             }
+            let is_long = transaction.commands() >= COMMANDS_MAX;
             let bytes = transaction.bytes_with(args.frame().len());
-            if !self.make_room(index, bytes) {
+            if is_long || !self.make_room(index, bytes) {
                 self.cells.transactions_refused.add(1);
-                return self.spoil(
-                    index,
-                    row,
-                    "OVERLOADED not executed: the transaction is too large",
-                );
+                let what = if is_long { "has too many commands" } else { "is too large" };
+                let text = format!("OVERLOADED not executed: the transaction {what}");
+                return self.spoil(index, row, &text);
             }
             let Some(transaction) = self.transaction(index) else { return Step::Taken };
             transaction.push(args.frame());
@@ -133,17 +139,25 @@ impl Worker {
         Step::Taken
     }
 
-    /// A transaction of more bytes than a large request has takes them of the budget for those.
+    /// A transaction of more than a few bytes takes them of the budget for large requests. One that
+    /// is as large as those must go on, as who sends them must.
     fn make_room(&mut self, index: u32, bytes: usize) -> bool {
-        let free = self.large_reads.free(self.settings.large_requests_max_bytes);
-        let is_large = bytes > self.settings.large_request;
-        let Some(transaction) = self.transaction(index).filter(|_| is_large) else { return true };
+        let (large, max) = (self.settings.large_request, self.settings.large_requests_max_bytes);
+        if bytes <= large.min(FREE_BYTES) {
+            return true;
+        }
+        let Some(session) = self.clients.get(index) else { return true };
+        let key = ClientKey { index, generation: session.generation };
+        let transaction = session.stateful.as_mut().and_then(|s| s.transaction.as_mut());
+        let Some(transaction) = transaction else { return true };
         let more = bytes.saturating_sub(transaction.taken);
-        if more > free {
+        if !self.large_reads.queue(more, max) {
             return false;
         }
         transaction.taken += more;
-        self.large_reads.take(more);
+        if bytes > large {
+            self.large_reads.watch(key, self.now + self.settings.large_stall);
+        }
         true
     }
 
@@ -193,7 +207,13 @@ impl Worker {
         let sequence = if muted { flow.push_muted() } else { flow.push() };
         self.cells.transactions_executed.add(1);
         self.cells.transaction_bytes.sub(transaction.queued_bytes() as u64);
-        session.large_bytes += transaction.taken;
+        let taken = transaction.taken;
+        if taken > 0 {
+            self.large_reads.unqueue(taken);
+            self.large_reads.finished(key);
+        }
+        let given_back = if is_alone { 0 } else { taken };
+        session.large_bytes += taken - given_back;
         let frame = transaction.into_block();
         session.in_flight_bytes += frame.len();
         let ticket = Ticket {
@@ -225,6 +245,7 @@ impl Worker {
             session.dirty &= !alone;
             self.dispatch(ticket, frame);
         }
+        self.give_back_large(given_back);
         Step::Taken
     }
 
@@ -272,12 +293,18 @@ impl Worker {
 
     /// Nothing is queued any more; EXEC is refused.
     fn empty_transaction(&mut self, index: u32) {
+        let Some(session) = self.clients.get(index) else { return };
+        let key = ClientKey { index, generation: session.generation };
         let Some(transaction) = self.transaction(index) else { return };
         let taken = std::mem::take(&mut transaction.taken);
         let bytes = transaction.queued_bytes();
         transaction.spoil();
         self.cells.transaction_bytes.sub(bytes as u64);
-        self.give_back_large(taken);
+        if taken > 0 {
+            self.large_reads.unqueue(taken);
+            self.large_reads.finished(key);
+            self.give_back_large(taken);
+        }
     }
 
     /// A command was refused, and EXEC will be.

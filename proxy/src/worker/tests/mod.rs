@@ -29,6 +29,7 @@ mod stories;
 mod tracking;
 mod tracking_unsure;
 mod transactions;
+mod transactions_bounds;
 mod transactions_lost;
 mod wait;
 mod waited_for;

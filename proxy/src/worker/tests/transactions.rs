@@ -284,7 +284,7 @@ fn quit_ends_it_and_its_client() {
 /// The node refuses one of the commands when it is queued, or EXEC.
 /// A user of the nodes that must not say MULTI may still say SET.
 fn large() -> (Bench, u32, Vec<String>) {
-    let mut bench = Bench::with(Settings { large_requests_max_bytes: 50_000, ..settings() });
+    let mut bench = Bench::with(Settings { large_requests_max_bytes: 100_000, ..settings() });
     let client = bench.client();
     let key = key_of(1, 0);
     let commands: Vec<String> =
