@@ -13,7 +13,7 @@
 
 use super::Surprise;
 use super::merge::{elements, take_value};
-use crate::resp::{Args, write};
+use crate::resp::{Args, canonical_integer, write};
 use crate::slot::Slot;
 use crate::topology::NodeId;
 
@@ -36,16 +36,18 @@ impl Cursor {
         Cursor { first, at_target: false, fingerprint: 1, server: 0 }
     }
 
-    /// The cursor that a client sent; 0 is the start of a scan. `None` if a server would call it
-    /// invalid. What no slotway ever gave out is somewhere in the key space, as with a server.
+    /// The cursor that a client sent; 0 is the start of a scan. `None` if no slotway can have given
+    /// it out.
     pub fn parse(text: &[u8]) -> Option<Cursor> {
-        let number: u64 = str::from_utf8(text).ok()?.parse().ok()?;
+        let number = u64::try_from(canonical_integer(text)?).ok()?;
         let first = Slot::new((number & SLOT_MASK) as u16)?;
+        if number == 0 {
+            return Some(Cursor::start(first));
+        }
         let at_target = number >> SLOT_BITS & 1 == 1;
         let fingerprint = (number >> (SLOT_BITS + 1)) as u16 % (1 << FINGERPRINT_BITS);
-        let server = (number >> SERVER_SHIFT) % (1 << SERVER_BITS);
-        let fingerprint = fingerprint.max(1);
-        Some(Cursor { first, at_target, fingerprint, server })
+        let server = number >> SERVER_SHIFT;
+        (fingerprint > 0).then_some(Cursor { first, at_target, fingerprint, server })
     }
 
     /// The number for the client: never 0, which would be the end, never above 2^63 − 1, and at

@@ -33,10 +33,13 @@ proptest! {
     }
 
     #[test]
-    fn every_number_is_somewhere_and_nothing_else_is(number: u64, text in "[ -~]{0,25}") {
-        prop_assert!(Cursor::parse(number.to_string().as_bytes()).is_some());
-        let is_number = text.trim_start_matches('+').bytes().all(|byte| byte.is_ascii_digit());
-        prop_assert!(is_number || Cursor::parse(text.as_bytes()).is_none());
+    fn what_is_taken_is_what_is_given_out(number: u64, short in 0..1u64 << 25, text in "[ -~]{0,25}") {
+        for text in [number.to_string(), (number >> 1).to_string(), short.to_string(), text] {
+            if let Some(cursor) = Cursor::parse(text.as_bytes()) {
+                let number = cursor.number().map(|number| number.to_string());
+                prop_assert!(text == "0" || number.as_ref() == Some(&text));
+            }
+        }
     }
 
     #[test]
@@ -51,10 +54,26 @@ proptest! {
 }
 
 #[test]
-fn the_start_and_what_servers_call_invalid() {
+fn the_start_and_what_no_slotway_gave_out() {
     assert_eq!(Cursor::parse(b"0").map(|c| (c.first, c.server)), Some((slot(0), 0)));
-    assert_eq!(Cursor::start(slot(7)).number(), Some(7 | 1 << 15));
-    for invalid in ["", "x", "-1", " 1", "1 ", "1.0", "18446744073709551616"] {
+    assert_eq!(Cursor::start(slot(7)).number(), Some(32_775));
+    assert_eq!(Cursor::parse(b"32775"), Some(Cursor::start(slot(7))));
+    for invalid in [
+        "",
+        "x",
+        "-1",
+        " 1",
+        "1 ",
+        "1.0",
+        "18446744073709551616",
+        "1",
+        "12345",
+        "+0",
+        "00",
+        "+32775",
+        "032775",
+        "9223372036854808583",
+    ] {
         assert_eq!(Cursor::parse(invalid.as_bytes()), None, "{invalid:?}");
     }
 }
