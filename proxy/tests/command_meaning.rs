@@ -187,10 +187,10 @@ fn each_command_is_handled_as_the_first_issue_wants() {
             "MONITOR|ASKING|SYNC|PSYNC ? 1|REPLCONF x|CLUSTER SYNCSLOTS x",
         ),
         (
-            Refused(Reason::OneNode),
+            Refused(Reason::OfNodes),
             "DEBUG SLEEP 1|SHUTDOWN|SAVE|BGSAVE|CONFIG REWRITE|MODULE LOAD x",
         ),
-        (Refused(Reason::OneNode), "ACL SETUSER x|CLUSTER SAVECONFIG|BGREWRITEAOF"),
+        (Refused(Reason::OfNodes), "ACL SETUSER x|CLUSTER SAVECONFIG|BGREWRITEAOF"),
         (
             Refused(Reason::Reshapes),
             "MIGRATE h 1 k 0 1|RESTORE-ASKING k 0 v|CLUSTER FAILOVER|FAILOVER",
@@ -199,9 +199,9 @@ fn each_command_is_handled_as_the_first_issue_wants() {
         (Scan, "SCAN 0"),
         (RandomKey, "RANDOMKEY"),
         (Shards, "KEYS *|DBSIZE|FLUSHALL|FLUSHDB|SCRIPT LOAD x|SCRIPT FLUSH|FUNCTION LOAD x"),
-        (Nodes, "CONFIG SET a b|SLOWLOG GET|LATENCY LATEST"),
+        (Nodes, "CONFIG SET a b|SLOWLOG GET|LATENCY LATEST|ACL LOG"),
         (AnyNode, "CONFIG GET *|ACL LIST|OBJECT HELP|MEMORY STATS"),
-        (Refused(Reason::Administrative), "PFDEBUG a b"),
+        (Refused(Reason::Debugging), "PFDEBUG a b"),
     ];
     for (expected, lines) in table {
         for line in lines.split('|') {
@@ -226,7 +226,7 @@ fn only_these_are_answered_without_keys() {
             .collect::<Vec<_>>()
             .join(" "),
         "function|dump function|list function|stats script|show acl|cat acl|dryrun acl|genpass \
-         acl|getuser acl|list acl|log acl|users command|docs \
+         acl|getuser acl|list acl|users command|docs \
          command|getkeys command|getkeysandflags config|get lastsave \
          latency|doctor latency|graph latency|histogram memory|doctor memory|malloc-stats \
          memory|stats module|list swapdb cluster|getslotmigrations"

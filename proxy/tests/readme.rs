@@ -33,7 +33,8 @@ fn what_happens(row: &Row) -> Option<&'static str> {
         Handling::Local(_) => "is answered by slotway",
         Handling::Refused(Reason::Family) => return None,
         Handling::Refused(reason) => match reason {
-            Reason::OneNode => "is refused, but can be allowed: it would stop or change one node",
+            Reason::OfNodes => "is refused, but can be allowed: it would stop or change nodes",
+            Reason::Debugging => "is refused, but can be allowed: it is for debugging a server",
             Reason::Reshapes => "is refused, but can be allowed: it would change the cluster",
             Reason::TakesOver => "is refused: it would take over a connection that others use",
             Reason::ChangesConnection => "is refused for now: it changes its connection",

@@ -131,10 +131,10 @@ pub enum Local {
 pub enum Reason {
     /// Would change the state of a node connection that others use.
     ChangesConnection,
-    /// Is an operator's or a server's business with one node.
-    Administrative,
-    /// Policy: would stop or change one node, whichever it reaches.
-    OneNode,
+    /// Policy: is for whoever debugs a server.
+    Debugging,
+    /// Policy: would stop or change nodes.
+    OfNodes,
     /// Policy: would change the cluster.
     Reshapes,
     /// Policy: would turn a node connection that others use into something else. Nothing allows
@@ -149,7 +149,8 @@ impl Reason {
     /// Why it is refused, in words, if that is a matter of policy.
     pub fn policy(self) -> Option<&'static str> {
         match self {
-            Reason::OneNode => Some("it would stop or change a single node"),
+            Reason::Debugging => Some("it is for debugging a server"),
+            Reason::OfNodes => Some("it would stop or change nodes"),
             Reason::Reshapes => Some("it would change the cluster"),
             Reason::TakesOver => Some("it would take over a connection that others use"),
             _ => None,
@@ -158,6 +159,6 @@ impl Reason {
 
     /// Whether the operator can allow it.
     pub fn can_be_allowed(self) -> bool {
-        matches!(self, Reason::OneNode | Reason::Reshapes)
+        matches!(self, Reason::Debugging | Reason::OfNodes | Reason::Reshapes)
     }
 }

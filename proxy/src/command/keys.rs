@@ -53,6 +53,8 @@ pub enum Keys {
     Migrate,
     /// STRALGO of Redis 6.2: the two after KEYS.
     Stralgo,
+    /// DEBUG: what follows those of its words that are about keys.
+    Debug,
     /// Of a learned command, as its server tells.
     Specs(&'static [KeySpec]),
     /// Of a learned command: only a node knows, by each request. None that are known here.
@@ -155,6 +157,7 @@ fn visit<B>(
             Some(first) => every(first, first + 2, 1, each),
             None => Continue(()),
         },
+        Keys::Debug => every(2, end_of_debug(args), 1, each),
     }
 }
 
@@ -319,6 +322,20 @@ fn keys_of_stralgo(args: &Args<'_>) -> Option<usize> {
         }
     }
     None
+}
+
+/// One past the last key of DEBUG. No server tells where it has keys.
+fn end_of_debug(args: &Args<'_>) -> usize {
+    const OF_ONE: [&[u8]; 6] =
+        [b"OBJECT", b"LISTPACK", b"ZIPLIST", b"QUICKLIST", b"SDSLEN", b"HTSTATS-KEY"];
+    let word = args.get(1).unwrap_or_default();
+    if is_word(word, b"DIGEST-VALUE") {
+        args.len()
+    } else if OF_ONE.iter().any(|known| is_word(word, known)) {
+        args.len().min(3)
+    } else {
+        0
+    }
 }
 
 /// Whether an argument is this word (given in upper case) to a server, which compares as C does:

@@ -39,6 +39,17 @@ pub enum ResponsePolicy {
     AggLogicalAnd,
     /// 1 if one is 1, by element if the replies are arrays.
     AggLogicalOr,
+    /// Ours: the newest entries of all, as many as the third word says, or ten.
+    Log,
+    /// Ours: as [`ResponsePolicy::Log`], of ACL LOG, whose entries tell their age; with RESET
+    /// as [`ResponsePolicy::AllSucceeded`].
+    AclLog,
+    /// Ours: all entries, by time.
+    History,
+    /// Ours: one row for each event.
+    Events,
+    /// Ours: entries for slots, by slot or as ORDERBY and LIMIT say.
+    SlotStats,
     /// Has a merge of its own, or none.
     Special,
 }

@@ -2,6 +2,7 @@
 
 use super::handling::Reason;
 use super::row::Row;
+use super::table;
 use crate::resp::Args;
 
 /// Why a request is no command.
@@ -18,6 +19,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What a server says that does not have this command or subcommand.
+    #[cold]
+    pub fn unknown(row: &'static Row) -> Refusal {
+        let is_its_family = |family: &&Row| family.subcommands().iter().any(|m| m.id == row.id);
+        table::rows().find(is_its_family).map_or(Refusal::Unknown, Refusal::UnknownSubcommand)
+    }
+
     /// Appends the server's text, to the byte (ours where policy refuses): without the leading `-` and the CRLF. At most some
     /// 400 bytes, however long the arguments are. `args` must be what was refused.
     pub fn write(&self, args: &Args<'_>, out: &mut Vec<u8>) {

@@ -1,11 +1,14 @@
 //! Makes one reply of several, by splicing ranges of them: no value is parsed that is only passed
 //! on.
 
+mod ordered;
+
 use std::ops::Range;
 
 use crate::command::{ResponsePolicy, Row};
-use crate::resp::reply;
 use crate::resp::write::{self, Pieces};
+use crate::resp::{Args, reply};
+use ordered::Order;
 
 /// How the replies of a request's parts become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +27,21 @@ pub enum Merge {
     Any,
     /// The first that is no error.
     FirstSuccess,
+    /// Arrays of entries: in order, and no more than were asked for.
+    Ordered(Order),
+    /// Arrays with a row for each event: one for each of all.
+    Events,
 }
 
-/// How the replies of this command's parts become one; `None` if it has a way of its own.
-pub fn merge_of(row: &Row) -> Option<Merge> {
+impl Merge {
+    /// Whether each part has to be there once: with one asked twice it would be wrong.
+    pub fn adds_up(self) -> bool {
+        matches!(self, Merge::Sum | Merge::Join | Merge::Ordered(_) | Merge::Events)
+    }
+}
+
+/// How the replies of this request's parts become one; `None` if it has a way of its own.
+pub fn merge_of(row: &Row, args: &Args<'_>) -> Option<Merge> {
     Some(match row.response_policy {
         ResponsePolicy::Default if row.keys == crate::command::Keys::None => Merge::Join,
         ResponsePolicy::Default => Merge::ByKey,
@@ -36,6 +50,11 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
         ResponsePolicy::AggSum => Merge::Sum,
         ResponsePolicy::AggMin | ResponsePolicy::AggLogicalAnd => Merge::Min,
         ResponsePolicy::AggMax | ResponsePolicy::AggLogicalOr => Merge::Max,
+        ResponsePolicy::Log => Merge::Ordered(Order::of_log(args)),
+        ResponsePolicy::AclLog => Order::of_acl_log(args).map_or(Merge::Any, Merge::Ordered),
+        ResponsePolicy::History => Merge::Ordered(Order::OF_HISTORY),
+        ResponsePolicy::Events => Merge::Events,
+        ResponsePolicy::SlotStats => Merge::Ordered(Order::of_slot_stats(args)),
         ResponsePolicy::Special => return None,
     })
 }
@@ -69,6 +88,8 @@ pub fn merge(
         Merge::Any | Merge::FirstSuccess => {
             each.next().map(|reply| out.extend_from_slice(reply)).ok_or(Surprise)
         }
+        Merge::Ordered(order) => ordered::sort(order, each, out),
+        Merge::Events => ordered::events(each, out),
     };
     if done.is_err() {
         out.truncate(start);
@@ -244,10 +265,15 @@ mod tests {
     #[test]
     fn whatever_has_several_parts_has_a_merge() {
         use crate::command::{Handling, RequestPolicy, rows};
+        use crate::resp::Span;
         for row in rows() {
             let of_all = matches!(row.handling, Handling::Shards | Handling::Nodes);
             if of_all || row.request_policy == RequestPolicy::MultiShard {
-                assert!(merge_of(row).is_some(), "{}", row.name);
+                assert!(
+                    merge_of(row, &Args::new(b"x", &[Span { start: 0, end: 1 }])).is_some(),
+                    "{}",
+                    row.name
+                );
             }
         }
     }

@@ -119,15 +119,16 @@ fn by_handling(row: &'static Row, args: &Args<'_>) -> Plan {
         Handling::Refused(reason) if reason.policy().is_some() => {
             Plan::Refuse(Refusal::NotPassedOn(row, reason))
         }
-        Handling::Refused(_) => Plan::Refuse(Refusal::Unknown),
+        Handling::Refused(_) => Plan::Refuse(Refusal::unknown(row)),
     }
 }
 
 /// The plan for what policy refuses and the operator has allowed.
 pub fn anyway(row: &'static Row, args: &Args<'_>) -> Plan {
-    match row.request_policy {
-        RequestPolicy::AllNodes => Plan::Nodes(row),
-        _ => by_keys(row, args),
+    match (by_keys(row, args), row.request_policy) {
+        (Plan::AnyPrimary(row), RequestPolicy::AllNodes) => Plan::Nodes(row),
+        (Plan::AnyPrimary(row), RequestPolicy::AllShards) => Plan::Shards(row),
+        (plan, _) => plan,
     }
 }
 

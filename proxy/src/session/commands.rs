@@ -159,8 +159,8 @@ fn legacy(keys: Keys) -> [i64; 3] {
         Keys::Range { first, last, step } => [first.into(), last.into(), step.into()],
         Keys::Counted { destination: true, .. } | Keys::Sort | Keys::GeoStore => [1, 1, 1],
         Keys::Migrate => [3, 3, 1],
-        Keys::None | Keys::Counted { .. } | Keys::Streams { .. } | Keys::Stralgo => [0, 0, 0],
-        Keys::Specs(_) | Keys::Asked => [0, 0, 0],
+        Keys::None | Keys::Counted { .. } | Keys::Streams { .. } => [0, 0, 0],
+        Keys::Specs(_) | Keys::Asked | Keys::Stralgo | Keys::Debug => [0, 0, 0],
     }
 }
 
@@ -213,7 +213,7 @@ fn specs(row: &Row, resp3: bool, out: &mut Vec<u8>) {
     let index = |at: u8| Begin::Index(at.into());
     let one = |at: u8| (index(at), Find::Range { last: 0, step: 1, limit: 0 });
     match row.keys {
-        Keys::None | Keys::Stralgo => {}
+        Keys::None | Keys::Stralgo | Keys::Debug => {}
         Keys::Specs(told) => specs.extend(told.iter().map(|spec| (spec.begin.clone(), spec.find))),
         Keys::Asked => specs.push((Begin::Unknown, Find::Unknown)),
         Keys::One(at) => specs.push(one(at)),

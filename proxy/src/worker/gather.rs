@@ -174,7 +174,7 @@ impl Worker {
             Err(NoSplit::Whole) => return self.refuse_cross_slot(index, row),
             Err(NoSplit::Arity) => return self.refuse(index, &Refusal::WrongArity(row), args),
         };
-        let Some(merge) = merge_of(row) else { return self.refuse_cross_slot(index, row) };
+        let Some(merge) = merge_of(row, args) else { return self.refuse_cross_slot(index, row) };
         let class = command::class(row, args);
         let how = How::Slots { order: split.take_order() };
         let slots = split.parts().iter().map(|part| Some(part.slot));
@@ -187,7 +187,7 @@ impl Worker {
 
     /// A request for every shard.
     pub(super) fn ask_shards(&mut self, index: u32, row: &'static Row, args: &Args<'_>) -> Step {
-        let Some(merge) = merge_of(row) else {
+        let Some(merge) = merge_of(row, args) else {
             return self.refuse(index, &Refusal::Unknown, args);
         };
         let class = command::class(row, args);
@@ -207,7 +207,7 @@ impl Worker {
 
     /// A request for every node that is not known to be away.
     pub(super) fn ask_nodes(&mut self, index: u32, row: &'static Row, args: &Args<'_>) -> Step {
-        match merge_of(row) {
+        match merge_of(row, args) {
             Some(merge) => self.ask_all_nodes(index, row, args, merge, How::Nodes),
             None => self.refuse(index, &Refusal::Unknown, args),
         }
@@ -427,8 +427,8 @@ impl Worker {
         let asked: Vec<u16> = gather.parts.iter().filter(stands).map(|part| part.owner).collect();
         let missing: Vec<(Slot, u16)> =
             now.iter().copied().filter(|(_, pool)| !asked.contains(pool)).collect();
-        let whole_again = matches!(gather.merge, Merge::Sum | Merge::Join)
-            && (!missing.is_empty() || gather.parts.len() != now.len());
+        let whole_again =
+            gather.merge.adds_up() && (!missing.is_empty() || gather.parts.len() != now.len());
         let mut unwanted = Vec::new();
         let slots = if whole_again {
             unwanted = take_large(&mut gather.parts);

@@ -139,6 +139,7 @@ impl Worker {
                 Some(Plan::Slot(row, slot)) => (row, Some(slot)),
                 Some(Plan::AnyPrimary(row)) => (row, None),
                 Some(Plan::Nodes(row)) => return self.ask_nodes(index, row, args),
+                Some(Plan::Shards(row)) => return self.ask_shards(index, row, args),
                 Some(Plan::CrossSlot(row)) => return self.refuse_cross_slot(index, row),
                 _ => return self.refuse(index, &refusal, args),
             },
@@ -292,7 +293,7 @@ impl Worker {
         let outcome = match answer {
             Answer::Served | Answer::Close | Answer::Silent => Outcome::Ok,
             Answer::Failed => Outcome::Refused,
-            Answer::Unknown => return self.refuse(index, &Refusal::Unknown, args),
+            Answer::Unknown => return self.refuse(index, &Refusal::unknown(row), args),
         };
         if local == command::Local::Reset {
             self.end_stateful(index);

@@ -65,9 +65,19 @@ impl Worker {
             Plan::Refuse(refusal) => match allowed(&self.settings, &refusal, args) {
                 Some(Plan::Slot(row, slot)) => self.queue(index, row, Some(slot), args),
                 Some(Plan::AnyPrimary(row)) => self.queue(index, row, None, args),
+                Some(Plan::CrossSlot(row)) => self.spoil(index, row, CROSS_SLOT),
                 Some(_) => self.not_queued(index, args),
                 None => self.refuse_queued(index, &refusal, args),
             },
+            // Which keys those are would be told too late for what is queued behind it.
+            Plan::AskKeys(row) => {
+                let name = row.name;
+                let text = format!(
+                    "ERR slotway does not take '{name}' inside a transaction: only a node can \
+                     tell where its keys are"
+                );
+                self.spoil(index, row, &text)
+            }
             _ => self.not_queued(index, args),
         }
     }

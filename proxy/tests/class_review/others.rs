@@ -136,7 +136,8 @@ pub(super) const LINES: &[Line] = &[
     (R, "acl help"),
     (R, "acl list"),
     (N, "acl load"),
-    (N, "acl log"), // ACL LOG RESET is the same row
+    (R, "acl log"), // ACL LOG RESET is the same row
+    (N, "acl log 5"),
     (N, "acl log reset"),
     (N, "acl save"),
     (N, "acl setuser x"),

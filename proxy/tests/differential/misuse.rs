@@ -33,7 +33,7 @@ const SESSIONS: &[&[&str]] = &[
       "XSETID k x", "XTRIM k NOSUCH 1", "XTRIM k MAXLEN", "XDEL k x", "XACK k g x"],
     &["GEOADD k 200 0 m", "GEOADD k x y m", "GEOADD k 1 2", "GEOADD k NX XX 1 1 m", "GEODIST k a b yards", "GEOSEARCH k FROMLONLAT 1 1", "GEOSEARCH k BYRADIUS 1 km", "GEOSEARCH k FROMLONLAT 1 1 BYRADIUS -1 km",
       "GEOSEARCH k FROMLONLAT 1 1 BYRADIUS 1 km ANY", "GEOSEARCH k FROMMEMBER nosuch BYRADIUS 1 km", "GEORADIUS k 1 1 1 yards", "GEORADIUS k 1 1 x km", "GEORADIUS k{t} 1 1 1 km WITHDIST STORE d{t}", "GEORADIUS_RO k 1 1 1 km STORE d",
-      "PFCOUNT", "PFADD", "PFMERGE", "PFDEBUG NOSUCH k ≠ -ERR unknown command", "PFSELFTEST x", "SORT k LIMIT 0", "SORT k NOSUCH", "SORT_RO k STORE d", "COPY a{t} b{t} NOSUCH", "COPY a{t} a{t}", "COPY a{t} b{t} DB x",
+      "PFCOUNT", "PFADD", "PFMERGE", "PFDEBUG NOSUCH k ≠ -ERR slotway does not pass on 'pfdebug'", "PFSELFTEST x", "SORT k LIMIT 0", "SORT k NOSUCH", "SORT_RO k STORE d", "COPY a{t} b{t} NOSUCH", "COPY a{t} a{t}", "COPY a{t} b{t} DB x",
       "RENAME nosuch{t} a{t}", "OBJECT ENCODING nosuch", "OBJECT NOSUCH", "OBJECT FREQ nosuch", "OBJECT", "OBJECT HELP", "OBJECT HELP a", "MEMORY USAGE nosuch", "MEMORY USAGE k SAMPLES -1", "MEMORY USAGE k NOSUCH", "MEMORY NOSUCH", "MEMORY",
       "MEMORY HELP", "DUMP nosuch", "RESTORE k 0 nosuch", "RESTORE k -1 x", "RESTORE k 0 x IDLETIME -1", "RESTORE k 0 x FREQ 256", "MSET a", "MSET a 1 b", "MSETNX a{t} 1 b{t}", "MGET", "DEL", "KEYS", "DBSIZE x", "FLUSHALL NOSUCH", "FLUSHDB SYNC ASYNC", "RANDOMKEY x"],
     // Values of other types.

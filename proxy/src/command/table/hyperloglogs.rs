@@ -6,7 +6,7 @@ use super::words::*;
 pub(super) const ROWS: &[Row] = &[
     row("pfadd",      -2, WRITE | DENYOOM | FAST,  KEY_1,          N, ROUTED),
     row("pfcount",    -2, READONLY,                keys(1, -1, 1), R, ROUTED),
-    row("pfdebug",     3, WRITE | DENYOOM | ADMIN, KEY_2,          N, ADMIN_ONLY),
+    row("pfdebug",     3, WRITE | DENYOOM | ADMIN, KEY_2,          N, DEBUGGING),
     row("pfmerge",    -2, WRITE | DENYOOM,         keys(1, -1, 1), N, ROUTED),
-    row("pfselftest",  1, ADMIN,                   NO_KEY,         N, ONE_NODE),
+    row("pfselftest",  1, ADMIN,                   NO_KEY,         N, OF_NODES),
 ];

@@ -1,5 +1,6 @@
 //! The heart against clients and nodes in memory, with time as an argument.
 
+mod allowed;
 mod bench;
 mod blocking;
 mod bounds;
