@@ -120,6 +120,11 @@ impl Ticket {
         self.command == command::EXEC
     }
 
+    /// It is for a node as such, and does not only read: a change of its settings, no write of data.
+    pub fn is_of_node(&self) -> bool {
+        self.pinned != u16::MAX && self.slot.is_none() && !self.reads_only
+    }
+
     /// It is a transaction behind a WATCH: it cannot go elsewhere.
     #[inline]
     pub fn is_watched(&self) -> bool {

@@ -71,7 +71,7 @@ impl Worker {
             return self.park_at_node(pool, ticket, frame);
         }
         let waits = ticket.way == Way::Barrier || (ticket.way.blocks() && ticket.slot.is_none());
-        if !ticket.reads_only && !waits {
+        if !ticket.reads_only && !waits && !ticket.is_of_node() {
             let base = node.base;
             self.clients.note_write(ticket.client.index, base);
         }

@@ -260,7 +260,7 @@ impl Worker {
         }
         stretches.retain(|&(pool, ..)| pool != NO_POOL);
         let asked: Vec<u16> = stretches.iter().map(|&(pool, ..)| pool).collect();
-        stretches.retain(|&(pool, ..)| !self.was_replaced(pool, &asked));
+        stretches.retain(|&(pool, ..)| self.replaced_by(pool, &asked).is_none());
         stretches.sort_unstable();
         if stretches.is_empty() {
             stretches.push((NO_POOL, 0, 0));
@@ -269,16 +269,14 @@ impl Worker {
         stretches.into_iter().map(|(pool, _, amid)| (slot(amid), pool)).collect()
     }
 
-    /// Whether a redirect has named a replica of this primary, before any map did: it is a replica
-    /// itself now, which would answer for the same keys a second time.
-    fn was_replaced(&self, primary: u16, owners: &[u16]) -> bool {
+    /// The replica of this primary that a redirect has named (one of `owners`), before any map did:
+    /// the primary is a replica itself now, which would answer for the same keys a second time.
+    pub(super) fn replaced_by(&self, primary: u16, owners: &[u16]) -> Option<u16> {
         let node = |pool: u16| self.topology.node_by_id(&self.pools.get(usize::from(pool))?.id);
-        let Some(shard) = node(primary).and_then(|node| self.topology.node(node).shard) else {
-            return false;
-        };
-        let shard = self.topology.shard(shard);
-        node(primary) == Some(shard.primary)
-            && owners.iter().any(|&pool| node(pool).is_some_and(|n| shard.replicas.contains(&n)))
+        let shard = self.topology.shard(self.topology.node(node(primary)?).shard?);
+        let is_replica = |&pool: &u16| node(pool).is_some_and(|n| shard.replicas.contains(&n));
+        let replica = owners.iter().copied().find(is_replica);
+        replica.filter(|_| node(primary) == Some(shard.primary))
     }
 
     fn owner(&self, slot: Option<Slot>) -> u16 {
@@ -366,6 +364,9 @@ impl Worker {
             Ticket { pinned, len, ..part_of(whole, gather, part, slot, self.next_arrival) };
         self.next_arrival += 1;
         self.clients.charge(gather, frame.len());
+        if ticket.is_of_node() {
+            return self.dispatch(ticket, frame.to_vec()); // it notes no write
+        }
         self.send(ticket, frame);
     }
 

@@ -105,7 +105,7 @@ impl Worker {
             && node.run_id != run_id
             && std::mem::replace(&mut node.run_id, run_id).is_some()
         {
-            self.lose_writes(base);
+            self.lose_writes(base, &[base]);
         }
     }
 

@@ -45,20 +45,25 @@ impl Worker {
         }
         timeout(row, args)?;
         let wanted = canonical_integer(args.get(args.len() - 2)?)?;
+        let written = session.written;
+        let owners: Vec<u16> = self.shards().iter().map(|&(_, pool)| pool).collect();
+        // A redirect says that these were replaced; the map will.
+        let replaced = self.pools.iter().map(|(pool, _)| pool as u16);
+        let replaced = replaced.filter(|pool| !owners.contains(pool) && written.has(*pool));
+        let replaced: Vec<(u16, u16)> =
+            replaced.filter_map(|pool| Some((pool, self.replaced_by(pool, &owners)?))).collect();
+        let session = self.clients.get(index)?;
+        for (from, to) in replaced {
+            session.written.lose(from, &[to]);
+        }
+        session.written.keep_to(&owners);
         if session.written.take_loss() {
             self.cells.request_done(row.id.index(), Outcome::Ok, 0);
             self.answer(index, |out| out.extend_from_slice(nobody(row)));
             return Some(Step::Taken);
         }
         let written = session.written;
-        let shards: Vec<u16> =
-            self.shards().iter().map(|&(_, pool)| pool).filter(|&pool| written.has(pool)).collect();
-        if !written.is_within(&shards) {
-            // A redirect says that its primary was replaced; the map will.
-            self.cells.request_done(row.id.index(), Outcome::Ok, 0);
-            self.answer(index, |out| out.extend_from_slice(nobody(row)));
-            return Some(Step::Taken);
-        }
+        let shards: Vec<u16> = owners.into_iter().filter(|&pool| written.has(pool)).collect();
         if shards.is_empty() {
             return None;
         }
@@ -131,28 +136,31 @@ impl Worker {
         }
         moves.sort_unstable();
         moves.dedup();
-        for &(from, to) in &moves {
+        for moved in moves.chunk_by(|a, b| a.0 == b.0) {
+            let from = moved[0].0;
+            let to: Vec<u16> =
+                moved.iter().map(|&(_, to)| to).filter(|&to| to != NO_POOL).collect();
             // A primary that has no slot left was replaced, or will be soon in the eyes of the
             // node that said so; that it was only emptied is not worth telling apart.
             if !self.routes.contains(&from) {
-                self.lose_writes(from);
-            } else if to != NO_POOL {
-                for index in self.clients.indices() {
-                    if let Some(session) = self.clients.get(index)
-                        && session.written.has(from)
-                    {
-                        session.written.note(to);
-                    }
+                self.lose_writes(from, &to);
+                continue;
+            }
+            for index in self.clients.indices() {
+                if let Some(session) = self.clients.get(index)
+                    && session.written.has(from)
+                {
+                    to.iter().for_each(|&to| session.written.note(to));
                 }
             }
         }
     }
 
-    /// The primary with this base pool is another one than before, or has started anew.
-    pub(super) fn lose_writes(&mut self, pool: u16) {
+    /// The primary with this base pool has started anew, or others (`to`) are in its place.
+    pub(super) fn lose_writes(&mut self, pool: u16, to: &[u16]) {
         for index in self.clients.indices() {
             if let Some(session) = self.clients.get(index) {
-                session.written.lose(pool);
+                session.written.lose(pool, to);
             }
         }
         for (_, gather) in &mut self.clients.gathers {

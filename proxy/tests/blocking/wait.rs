@@ -70,3 +70,57 @@ fn a_primary_that_was_replaced_since_counts_none_until_something_new_is_written(
         set.is_ok() && wait(&mut client, 1, 5000).is_ok_and(|count| count == 1)
     })
 }
+
+/// Runs `write` (a SET of this key) and WAIT for a second; how many have it.
+fn write_and_wait(client: &mut redis::Connection, key: &str, value: u32) -> Result<i64> {
+    let _: () = cmd("SET").arg(key).arg(value).query(client)?;
+    wait(client, 1, 5000)
+}
+
+#[test]
+fn what_all_nodes_are_told_is_no_write() -> Result<()> {
+    let cluster = cluster()?;
+    let proxy = slotway(&cluster).start()?;
+    let key = cluster.shard(0).key("a")?;
+    let mut client = proxy.client()?;
+    ensure!(write_and_wait(&mut client, &key, 1)? == 1);
+    for words in [
+        &["CONFIG", "SET", "notify-keyspace-events", "KEA"][..],
+        &["CONFIG", "RESETSTAT"],
+        &["SLOWLOG", "RESET"],
+        &["LATENCY", "RESET"],
+    ] {
+        let _: redis::Value = cmd(words[0]).arg(&words[1..]).query(&mut client)?;
+        ensure!(write_and_wait(&mut client, &key, 2)? == 1, "{words:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_has_written_to_the_new_primary_waits_for_it() -> Result<()> {
+    let cluster = cluster()?;
+    let proxy = slotway(&cluster).start()?;
+    let shard = cluster.shard(0);
+    let key = shard.key("a")?;
+    // One writes again at once, before the map knows; one when all is well again; one not at all.
+    let (mut soon, mut late) = (proxy.client()?, proxy.client()?);
+    let mut never = proxy.client()?;
+    for client in [&mut soon, &mut late, &mut never] {
+        let _: () = cmd("SET").arg(&key).arg(1).query(client)?;
+    }
+    let (old, new) = (shard.primary()?, shard.replica()?);
+    cluster.failover(&new, FailoverKind::Normal)?;
+    wait_until("the new primary", DEADLINE, || new.myself().is_ok_and(|me| me.has_flag("master")))?;
+    for round in 0..20 {
+        let count = write_and_wait(&mut soon, &key, round)?;
+        ensure!(count == 1, "round {round}: {count}");
+    }
+    wait_until("the old primary to follow", DEADLINE, || {
+        old.info("master_link_status").is_ok_and(|status| status.as_deref() == Some("up"))
+    })?;
+    let count = write_and_wait(&mut late, &key, 2)?;
+    ensure!(count == 1, "{count}");
+    ensure!(wait(&mut never, 1, 1000)? == 0, "it has not written since");
+    ensure!(write_and_wait(&mut never, &key, 3)? == 1);
+    Ok(())
+}

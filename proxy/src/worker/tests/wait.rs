@@ -148,6 +148,88 @@ fn a_primary_that_a_redirect_says_was_replaced_counts_none() {
     assert_eq!(bench.got(client), ":0\r\n", "the map says so too");
 }
 
+/// The old primary's loss counted for ever, or hid what was written to the new one.
+#[test]
+fn who_has_written_to_the_new_primary_waits_for_it() {
+    let new = || topology(3, &[(4, &[(0, 5460)]), (2, &[(5461, 10922)]), (3, &[(10923, 16383)])]);
+    for map_comes in ["before the write", "before the WAIT", "after the WAIT"] {
+        let mut bench = bench();
+        bench.topology(with_replica(2, 4));
+        let client = bench.client();
+        set(&mut bench, client, 1);
+        let key = key_of(1, 0);
+        let slot = Slot::of_key(key.as_bytes()).number();
+        if map_comes == "before the write" {
+            bench.topology(new());
+        }
+        bench.send(client, &format!("SET {key} y"));
+        if map_comes != "before the write" {
+            bench.answer(1, &format!("-MOVED {slot} 10.0.0.1:4"));
+        }
+        bench.answer(4, "+OK");
+        assert_eq!(bench.got(client), "+OK\r\n");
+        if map_comes == "before the WAIT" {
+            bench.topology(new());
+        }
+        bench.send(client, "WAIT 1 3000");
+        assert_eq!(bench.got(client), "", "the map comes {map_comes}");
+        assert!(bench.at(1).is_empty());
+        if map_comes == "after the WAIT" {
+            bench.topology(new());
+        }
+        pass(&mut bench, 4);
+        bench.answer(4, ":1");
+        assert_eq!(bench.got(client), ":1\r\n");
+    }
+}
+
+/// They counted as written to, replicas too, and a WAIT was answered with 0 from then on.
+#[test]
+fn what_all_nodes_are_told_is_no_write() {
+    for request in ["CONFIG SET maxmemory 0", "CONFIG RESETSTAT", "SLOWLOG RESET", "LATENCY RESET"]
+    {
+        let mut bench = bench();
+        bench.topology(with_replica(2, 4));
+        let client = bench.client();
+        // The second time, they go the way of those whose connections are there.
+        for _ in 0..2 {
+            bench.send(client, request);
+            let answer = if request.starts_with("LATENCY") { ":0" } else { "+OK" };
+            (1..=4).for_each(|port| bench.answer(port, answer));
+            bench.got(client);
+            set(&mut bench, client, 1);
+            bench.send(client, "WAIT 1 1000");
+            pass(&mut bench, 1);
+            bench.answer(1, ":1");
+            assert_eq!(bench.got(client), ":1\r\n", "{request}");
+        }
+    }
+}
+
+/// A slot began to move to a node that has none, and stayed after all.
+#[test]
+fn a_node_that_owns_nothing_is_no_reason_for_ever() {
+    let mut bench = bench();
+    bench.topology(with_replica(2, 4));
+    let client = bench.client();
+    let key = key_of(1, 0);
+    let slot = Slot::of_key(key.as_bytes()).number();
+    bench.send(client, &format!("SET {key} x"));
+    bench.answer(1, &format!("-ASK {slot} 10.0.0.1:4")); // it is dialed
+    bench.advance(Duration::from_secs(1));
+    bench.answer(1, &format!("-ASK {slot} 10.0.0.1:4"));
+    bench.answer(4, "+OK");
+    bench.answer(4, "+OK");
+    assert_eq!(bench.got(client), "+OK\r\n");
+    bench.send(client, "WAIT 1 1000");
+    assert_eq!(bench.got(client), ":0\r\n", "nobody can be asked about it");
+    set(&mut bench, client, 1);
+    bench.send(client, "WAIT 1 1000");
+    pass(&mut bench, 1);
+    bench.answer(1, ":1");
+    assert_eq!(bench.got(client), ":1\r\n");
+}
+
 #[test]
 fn a_primary_that_has_started_anew_counts_none() {
     let mut bench = bench();
