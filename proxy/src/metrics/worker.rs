@@ -158,8 +158,8 @@ cells! {
             transactions_aborted (end = "abort"),
             /// DISCARD.
             transactions_discarded (end = "discard"),
-            /// EXEC, which slotway answered with null: it could not tell whether what was watched
-            /// was changed.
+            /// EXEC, answered with null: what was watched was changed, or slotway could not tell
+            /// whether it was.
             transactions_null (end = "null"),
         }
         Gauge "slotway_blocked_clients" "Clients that wait in BLPOP, WAIT and their kin." {

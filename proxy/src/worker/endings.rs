@@ -47,6 +47,7 @@ impl Worker {
     /// The answer to a request that may have been executed and must not be sent again.
     pub(super) fn give_up_unknown(&mut self, ticket: &Ticket, why: &'static str) {
         self.cells.unknown_results.add(1);
+        self.note_exec(ticket);
         self.tally_slot(What::Unknown(why), ticket.slot);
         let slot = ticket.slot.map_or_else(String::new, |slot| format!(" (slot {slot})"));
         let mut reply = Vec::new();

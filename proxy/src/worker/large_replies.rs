@@ -166,6 +166,7 @@ impl Worker {
             self.trial_back(ticket.trial, pool, ticket.slot, true);
             return self.after_extra(index);
         }
+        self.note_exec(&ticket);
         let latency_us = self.now.micros_since(ticket.received);
         let outcome = if discarding { Outcome::Dropped } else { Outcome::Ok };
         self.cells.request_done(ticket.command.index(), outcome, latency_us);

@@ -161,7 +161,7 @@ impl Worker {
                 self.clients.settle(ticket, reply, Outcome::Ok, self.now);
                 connection.drop_head(ticket.len);
                 if connection.retiring || connection.kind == Use::Dedicated {
-                    self.note_watching(index);
+                    self.note_watching(index, kind);
                     self.after_extra(index);
                 }
             }
@@ -221,7 +221,7 @@ impl Worker {
                 self.clients.settle(&ticket, reply, Outcome::Ok, self.now);
             }
             self.note_success(index, &ticket);
-            self.note_watching(index);
+            self.note_watching(index, kind);
             self.trial_back(trial, pool, slot, true);
         }
         self.after_extra(index);

@@ -72,6 +72,7 @@ impl Worker {
             }
             Verdict::Deliver if self.ends_unanswered(&ticket, reply) => {}
             Verdict::Deliver => {
+                self.note_exec(&ticket);
                 if ticket.client != NOBODY {
                     self.clients.settle(&ticket, reply, Outcome::ServerError, self.now);
                 }

@@ -215,7 +215,7 @@ impl Worker {
         let Some(flow) = &mut session.flow else { return Step::Taken };
         flow.writes.extend(strict);
         let sequence = if muted { flow.push_muted() } else { flow.push() };
-        self.cells.transactions_executed.add(1);
+        self.cells.transactions_executed.add(u64::from(!watched)); // or its reply says how it ended
         self.cells.transaction_bytes.sub(transaction.queued_bytes() as u64);
         let taken = transaction.taken;
         if taken > 0 {

@@ -10,6 +10,7 @@ use super::{NO_POOL, Worker};
 use crate::command::{self, KeysInSlots, Row};
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Connection, Expected, Mode, Phase, Ticket, Way};
+use crate::resp::reply::Kind;
 use crate::resp::{Args, write};
 use crate::routing::{AfterBlock, Outcome as Fate, Situation, after_block, verdict};
 use crate::session::Watch;
@@ -72,9 +73,15 @@ impl Worker {
     }
 
     /// Something was answered on this connection. If it was WATCH, its keys are watched here and
-    /// nowhere else, also if the connection is to be closed now: then EXEC is null.
-    pub(super) fn note_watching(&mut self, index: u32) {
+    /// nowhere else, also if the connection is to be closed now: then EXEC is null. If it was EXEC,
+    /// its end is counted.
+    pub(super) fn note_watching(&mut self, index: u32, kind: Kind) {
         let Some(connection) = self.connections.get(index as usize) else { return };
+        match kind {
+            Kind::Null if connection.kept => self.cells.transactions_null.add(1),
+            Kind::Array if connection.kept => self.cells.transactions_executed.add(1),
+            _ => {} // to WATCH
+        }
         if connection.kept
             && let (Some(client), serial) = (connection.lent_to, connection.serial)
         {
@@ -160,6 +167,11 @@ impl Worker {
             self.touch(own);
         }
         self.drop_state_if_over(index);
+    }
+
+    /// A transaction behind a WATCH has ended, neither with null nor by [`Worker::note_watching`].
+    pub(super) fn note_exec(&self, ticket: &Ticket) {
+        self.cells.transactions_executed.add(u64::from(ticket.is_watched()));
     }
 
     /// A transaction that cannot go on because its client watched something.

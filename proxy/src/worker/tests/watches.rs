@@ -73,6 +73,7 @@ fn a_transaction_behind_a_watch_goes_over_its_connection() {
     assert_eq!(bench.wires[&own].requests, block(&key));
     answer_all(&mut bench, own, &["+OK", "+QUEUED", "*1\r\n:2"]);
     assert_eq!(bench.got(client), "*1\r\n:2\r\n");
+    assert_eq!(ended(&bench), (1, 0));
     // The next one has it.
     assert_eq!(watch(&mut bench, other, 2, &key), own);
 }
@@ -84,9 +85,39 @@ fn what_was_watched_and_changed_makes_exec_null_once() {
     execute(&mut bench, client, &key);
     answer_all(&mut bench, own, &["+OK", "+QUEUED", "*-1"]);
     assert_eq!(bench.got(client), NULL);
+    assert_eq!(ended(&bench), (0, 1));
     execute(&mut bench, client, &key);
     assert!(bench.wires[&own].requests.is_empty(), "nothing is watched now");
     assert_eq!(bench.at(1), block(&key));
+}
+
+/// How many transactions have ended with a reply, and with null.
+pub(super) fn ended(bench: &Bench) -> (u64, u64) {
+    (bench.cells.transactions_executed.get(), bench.cells.transactions_null.get())
+}
+
+#[test]
+fn each_transaction_behind_a_watch_is_counted_once() {
+    for (ends, counted) in [
+        (&["-EXECABORT Transaction discarded because of: x"][..], (1, 0)),
+        (&["-MOVED 1 10.0.0.1:2"], (0, 1)),
+        (&["_"], (0, 1)),
+        (&[], (1, 0)),
+    ] {
+        let (mut bench, client, key) = start();
+        let own = watch(&mut bench, client, 1, &key);
+        execute(&mut bench, client, &key);
+        answer_all(&mut bench, own, &["+OK", "+QUEUED"]);
+        answer_all(&mut bench, own, ends);
+        bench.kill(1, false); // for want of a reply
+        assert_eq!(ended(&bench), counted, "{ends:?}: {}", bench.got(client));
+    }
+    let (mut bench, client, key) = start();
+    watch(&mut bench, client, 1, &key);
+    bench.kill(1, false);
+    execute(&mut bench, client, &key);
+    assert_eq!(bench.got(client), NULL);
+    assert_eq!(ended(&bench), (0, 1));
 }
 
 #[test]
