@@ -218,6 +218,21 @@ impl Worker {
                 told.push("node: a primary chosen by its number of keys".into());
                 told
             }
+            Plan::Transaction(row) if row.name == "watch" => match command::slot(row, &args) {
+                command::KeysInSlots::One(slot) => vec![
+                    format!("command: {}", row.name),
+                    format!("slot: {slot}"),
+                    format!("node: {}", self.way(slot)),
+                    "its client keeps a connection there until EXEC, DISCARD or UNWATCH".into(),
+                ],
+                _ => vec![
+                    format!("command: {}", row.name),
+                    "refused: its keys are in several slots".into(),
+                ],
+            },
+            Plan::Transaction(row) if matches!(row.name, "discard" | "unwatch") => {
+                vec![format!("command: {}", row.name), "answered by slotway itself".into()]
+            }
             Plan::Transaction(row) => vec![
                 format!("command: {}", row.name),
                 "node: a transaction goes at its EXEC, as one request, by its commands' keys"

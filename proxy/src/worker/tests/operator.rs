@@ -78,6 +78,9 @@ fn explain_says_where_a_command_would_go() {
         ("PING".into(), vec!["answered by slotway itself"]),
         ("MSETNX a 1 b 2".into(), vec!["refused: its keys are in several slots"]),
         ("MULTI".into(), vec!["goes at its EXEC, as one request"]),
+        (format!("WATCH {key}"), vec![&format!("slot: {slot}"), sent, "keeps a connection there"]),
+        ("WATCH a b".into(), vec!["refused: its keys are in several slots"]),
+        ("UNWATCH".into(), vec!["answered by slotway itself"]),
         ("GET".into(), vec!["refused: ERR wrong number of arguments for 'get' command"]),
     ] {
         let explained = ask(&mut bench, &format!("PROXY EXPLAIN {request}"));
