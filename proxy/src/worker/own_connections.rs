@@ -19,7 +19,7 @@ use crate::session::OwnConnection;
 use crate::time::Moment;
 
 const ALL_LARGE: &str = "all connections for large requests to its node are taken";
-const ALL_LENT: &str = "all connections for blocked clients to its node are taken";
+const ALL_LENT: &str = "all connections to its node that clients can have for themselves are taken";
 
 impl Worker {
     /// Gives a request a connection of its own, with ASKING before it if so told, or lets it wait
