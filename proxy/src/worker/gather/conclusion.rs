@@ -94,7 +94,8 @@ impl Gather {
         }
         let applied = applied.count();
         let unknown = self.parts.iter().any(|part| of(part) == Outcome::Unknown);
-        if self.whole.reads_only || (applied == 0 && !unknown) {
+        let only = self.parts.len() == 1;
+        if self.whole.reads_only || only || (applied == 0 && !unknown) {
             out.extend_from_slice(self.reply_of(failed));
             return (of(failed), false);
         }

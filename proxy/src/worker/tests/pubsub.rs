@@ -462,3 +462,14 @@ fn the_connection_of_a_node_is_closed_once_nobody_is_subscribed_there() {
     assert!(!bench.has_upstream(1));
     assert_eq!(gaps(&bench), 0);
 }
+
+/// It was told as a request of several parts, with the error itself inside.
+#[test]
+fn a_published_message_that_is_lost_gets_its_own_error() {
+    let (mut bench, _, name) = subscribed();
+    let publisher = bench.client();
+    bench.send(publisher, &format!("PUBLISH {name} x"));
+    bench.kill(1, false);
+    let got = bench.got(publisher);
+    assert!(got.starts_with("-UNKNOWNRESULT sent, reply lost: "), "{got}");
+}
