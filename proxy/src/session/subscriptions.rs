@@ -99,8 +99,12 @@ pub fn pong(out: &mut Vec<u8>, text: &[u8]) {
 
 /// What else such a client sends is refused with.
 pub fn out_of_context(command: &str) -> String {
+    let code = match command {
+        "exec" => "EXECABORT Transaction discarded because of:",
+        _ => "ERR",
+    };
     format!(
-        "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+        "{code} Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
          RESET are allowed in this context"
     )
 }

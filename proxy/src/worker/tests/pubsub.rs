@@ -473,3 +473,16 @@ fn a_published_message_that_is_lost_gets_its_own_error() {
     let got = bench.got(publisher);
     assert!(got.starts_with("-UNKNOWNRESULT sent, reply lost: "), "{got}");
 }
+
+#[test]
+fn who_is_subscribed_in_resp2_is_told_of_exec_as_a_server_does() {
+    let (mut bench, client, _) = subscribed();
+    let only = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                context";
+    let code = "EXECABORT Transaction discarded because of:";
+    for (request, code) in [("EXEC", code), ("MULTI", "ERR"), ("DISCARD", "ERR")] {
+        bench.send(client, request);
+        let name = request.to_lowercase();
+        assert_eq!(bench.got(client), format!("-{code} Can't execute '{name}': {only}\r\n"));
+    }
+}
