@@ -29,8 +29,9 @@ pub enum Event {
     Back {
         /// The node.
         node: Endpoint,
-        /// Since it was found away.
-        after: Duration,
+        /// Since it was found away. `None`: nobody has asked for a while, so that it may have been
+        /// back for long.
+        after: Option<Duration>,
     },
     /// Requests begin to wait where none waited.
     ParkingBegan {
@@ -54,7 +55,7 @@ pub enum Event {
         lost: Endpoint,
         /// The node that served: the same one, or one that has its slots now.
         node: Endpoint,
-        /// Since the loss.
+        /// Since the loss, or since somebody first asked for them after it.
         after: Duration,
         /// Requests were waiting for it. If not, it says when somebody came, not when the slots
         /// were served again.
@@ -251,7 +252,10 @@ impl fmt::Display for Event {
                 Some(does) => write!(f, "{node} {does}"),
                 None => write!(f, "{node}: {why}"),
             },
-            Event::Back { node, after } => write!(f, "{node} answers again after {}", took(*after)),
+            Event::Back { node, after: Some(after) } => {
+                write!(f, "{node} answers again after {}", took(*after))
+            }
+            Event::Back { node, after: None } => write!(f, "{node} answers again"),
             Event::ParkingBegan { place, why } => write!(f, "requests wait for {place}: {why}"),
             Event::ParkingEnded { place, requests, longest } => {
                 let (requests, longest) = (many(*requests, "request"), took(*longest));

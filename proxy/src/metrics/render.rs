@@ -159,8 +159,8 @@ fn node_recoveries(text: &mut String, seen: &Snapshot) {
     if totals.is_empty() {
         return;
     }
-    let help = "From losing the node of some slots to the first success there, by the node that \
-                served it.";
+    let help = "From losing the node of some slots, or from the first request that missed it, to the \
+                first success there, by the node that served it.";
     head(text, NAME, help, "summary");
     for (node, (count, sum_us)) in totals {
         // As the exposition format has it, and the recorder for its own series.

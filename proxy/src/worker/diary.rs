@@ -12,7 +12,8 @@ use crate::slot::Slot;
 use crate::time::Moment;
 use crate::topology::{Endpoint, NodeId, SlotRange};
 
-/// A lost connection that nobody missed for so long was not the beginning of an outage.
+/// A lost connection that nobody missed for so long was not the beginning of an outage; and when
+/// nobody has asked for so long, nothing is known of when what was away came back.
 const RECENT: Duration = Duration::from_secs(5);
 
 /// Different things counted before they are told; with more of them they are told earlier.
@@ -32,6 +33,8 @@ pub(super) struct Diary {
 pub(super) struct Story {
     /// Since when it is away.
     away: Option<Moment>,
+    /// When it was last found so.
+    found: Moment,
     /// Why, as it was told last; empty: only that a connection was lost.
     why: &'static str,
     /// Requests that wait for it.
@@ -44,7 +47,9 @@ struct Outage {
     id: NodeId,
     node: Endpoint,
     slots: Vec<SlotRange>,
-    since: Moment,
+    /// From the first to the last request that was lost with it or had to wait for it, without a
+    /// time between in which nobody asked. `None`: nobody has missed it.
+    met: Option<(Moment, Moment)>,
 }
 
 /// Requests that wait at one place, from the first to the last.
@@ -109,6 +114,20 @@ impl Outage {
     fn covers(&self, slot: Slot) -> bool {
         self.slots.iter().any(|range| (range.first..=range.last).contains(&slot))
     }
+
+    /// A request has met it at this moment. `on`: others have waited until then.
+    fn meet(&mut self, at: Moment, on: bool) {
+        match &mut self.met {
+            Some((_, last)) if on || at <= *last + RECENT => *last = at.max(*last),
+            met => *met = Some((at, at)),
+        }
+    }
+
+    /// How long those who asked for it have missed it, now that this request has succeeded.
+    fn missed(&self, ticket: &Ticket, now: Moment) -> Option<Duration> {
+        let (first, last) = self.met?;
+        (ticket.received <= last + RECENT).then(|| now.since(first))
+    }
 }
 
 impl Worker {
@@ -134,6 +153,7 @@ impl Worker {
         self.tell(Event::Lost { node, requests });
         if requests > 0 {
             self.begin_outage(connection.pool);
+            self.meet_outage(connection.pool, now, false);
         }
     }
 
@@ -142,17 +162,19 @@ impl Worker {
         let now = self.now;
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         let story = &mut node.story;
+        story.found = now;
         if story.why == why {
             return;
         }
         if story.why.is_empty() && story.away.is_some_and(|since| since + RECENT < now) {
             story.away = None;
         }
-        story.away.get_or_insert(now);
+        let away = *story.away.get_or_insert(now);
         story.why = why;
+        let asked = node.lot.oldest();
         let endpoint = node.endpoint.clone();
         // Until now they waited for its connection, which is nothing to tell.
-        let begins = node.story.wait.is_none() && !node.lot.is_empty();
+        let begins = node.story.wait.is_none() && asked.is_some();
         if begins {
             node.story.wait = Wait::of(&self.settings.deadlines, node.lot.tickets());
         }
@@ -161,10 +183,14 @@ impl Worker {
             self.tell(Event::ParkingBegan { place: Place::Node(endpoint), why });
         }
         self.begin_outage(pool);
+        let has_some = |c: &Connection| c.pool == pool && c.in_flight() > 0;
+        if asked.is_some() || self.connections.iter().any(|(_, c)| has_some(c)) {
+            let asked = asked.unwrap_or(now).max(away);
+            self.meet_outage(pool, asked, !begins && asked < now);
+        }
     }
 
     fn begin_outage(&mut self, pool: u16) {
-        let now = self.now;
         let Some(node) = self.pools.get(usize::from(pool)) else { return };
         let mut shards = self.topology.shards().map(|(_, shard)| shard);
         let shard = shards.find(|shard| self.topology.node(shard.primary).id == node.id);
@@ -175,9 +201,16 @@ impl Worker {
                 id: node.id,
                 node: node.endpoint.clone(),
                 slots: shard.ranges.clone(),
-                since: node.story.away.unwrap_or(now),
+                met: None,
             });
         }
+    }
+
+    /// A request was lost with this node, or has to wait for it ([`Outage::meet`]).
+    fn meet_outage(&mut self, pool: u16, at: Moment, on: bool) {
+        let id = self.pools.get(usize::from(pool)).map(|node| node.id);
+        let outages = self.diary.outages.iter_mut().filter(|outage| Some(outage.id) == id);
+        outages.for_each(|outage| outage.meet(at, on));
     }
 
     /// A node answers, by a greeting or otherwise.
@@ -189,9 +222,20 @@ impl Worker {
         if let Some(since) = node.story.away.take()
             && (missed || since + RECENT >= now)
         {
-            let (node, after) = (node.endpoint.clone(), now.since(since));
+            let is_recent = since.max(node.story.found) + RECENT >= now;
+            let after = is_recent.then(|| now.since(since));
+            let node = node.endpoint.clone();
             self.tell(Event::Back { node, after });
         }
+    }
+
+    /// A node that was silent answers: it was listened to until now.
+    pub(super) fn note_heard(&mut self, pool: u16) {
+        let now = self.now;
+        if let Some(node) = self.node_mut(pool) {
+            node.story.found = now;
+        }
+        self.note_back(pool);
     }
 
     /// Requests go out on a connection from now on.
@@ -268,7 +312,8 @@ impl Worker {
         }
         let Some(node) = self.pools.get(usize::from(pool)) else { return };
         for outage in over {
-            let (after, lost) = (now.since(outage.since), outage.node);
+            let Some(after) = outage.missed(ticket, now) else { continue };
+            let lost = outage.node;
             if waited {
                 node.cells.recovered(after);
             }
@@ -283,7 +328,8 @@ impl Worker {
         let deadlines = &self.settings.deadlines;
         let Some(node) = self.pools.get_mut(usize::from(pool)) else { return };
         if let Some(wait) = &mut node.story.wait {
-            return wait.more(deadlines, ticket);
+            wait.more(deadlines, ticket);
+            return self.meet_outage(pool, ticket.received, true);
         }
         if node.is_open() {
             return; // its connection is being opened
@@ -291,6 +337,7 @@ impl Worker {
         node.story.wait = Wait::of(deadlines, [ticket].into_iter());
         let place = Place::Node(node.endpoint.clone());
         self.tell(Event::ParkingBegan { place, why });
+        self.meet_outage(pool, ticket.received, false);
     }
 
     /// A request waits for its slot.
@@ -321,6 +368,8 @@ impl Worker {
                 && let Some(wait) = node.story.wait.take()
             {
                 over.push((Place::Node(node.endpoint.clone()), wait));
+                let outages = self.diary.outages.iter_mut().filter(|outage| outage.id == node.id);
+                outages.for_each(|outage| outage.meet(self.now, true));
             }
         }
         for (place, wait) in over {

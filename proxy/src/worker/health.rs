@@ -183,7 +183,7 @@ impl Worker {
             node.try_soon(self.now);
         }
         self.outbox.wish(WishReason::Unconfirmed);
-        self.note_back(pool);
+        self.note_heard(pool);
     }
 
     /// Keeps a reply of a node that was suspect. It may have been replaced meanwhile, without

@@ -119,6 +119,42 @@ fn a_connection_that_nobody_missed_is_no_outage() {
     assert_eq!(bench.told(), [""; 0]);
 }
 
+/// A minute and more was told, and counted, because nobody had come earlier to see it.
+#[test]
+fn time_in_which_nobody_asked_is_no_outage() {
+    for (when, expected) in [
+        ("nobody asks", &[][..]),
+        ("one is lost", &[]),
+        ("one waits", &["10.0.0.1:1 answers again", FIRST]),
+    ] {
+        let mut bench = Bench::new();
+        let client = bench.client();
+        bench.live(Duration::from_secs(2));
+        let request = format!("INCR {}", key_of(1, 0));
+        if when == "one is lost" {
+            bench.send(client, &request);
+        }
+        bench.kill(1, true);
+        if when == "one waits" {
+            bench.send(client, &request);
+        }
+        bench.live(Duration::from_secs(30));
+        bench.revive(1);
+        bench.live(Duration::from_secs(100));
+        bench.told();
+        bench.send(client, &request);
+        bench.advance(Duration::from_millis(500));
+        bench.answer(1, ":1");
+        let told = bench.told();
+        let is_of_it = |line: &&String| line.starts_with("first") || line.contains("answers again");
+        let told: Vec<&String> = told.iter().filter(is_of_it).collect();
+        assert_eq!(told, expected, "{when}");
+    }
+}
+
+const FIRST: &str =
+    "first success for the slots of 10.0.0.1:1 500 ms after its loss, from 10.0.0.1:1";
+
 #[test]
 fn a_storm_of_redirects_is_counted() {
     let mut bench = Bench::new();
