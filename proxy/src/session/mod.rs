@@ -27,7 +27,7 @@ pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};
 pub use state::{Away, ClientEnd, Closing, Library, Manners, Session, Special, Window};
 pub use stateful::{Blocking, OwnConnection, Stateful};
-pub use subscriptions::Subscriptions;
+pub use subscriptions::{Hearing, Subscriptions};
 pub use tracking::{Invalid, Target, Tracking, Wanted};
 pub use transaction::{ABORTED, Transaction, Watch, not_inside};
 pub use written::Written;

@@ -13,6 +13,20 @@ pub struct Subscriptions {
     pub waiting: Option<u64>,
     /// Of the UNSUBSCRIBE at hand, which is executed in steps: how many names are done.
     pub ended: usize,
+    /// What the UNSUBSCRIBE at hand waits for.
+    pub hearing: Hearing,
+}
+
+/// What an UNSUBSCRIBE waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hearing {
+    /// Nothing, so far.
+    #[default]
+    Nothing,
+    /// The answers to earlier requests of its client.
+    Behind,
+    /// After that, what so many nodes had said until then.
+    For(u32),
 }
 
 impl Subscriptions {
@@ -29,6 +43,11 @@ impl Subscriptions {
     /// Those of one kind.
     pub fn of(&self, channels: Channels) -> &BTreeSet<u32> {
         &self.kinds[channels as usize]
+    }
+
+    /// Those of all kinds.
+    pub fn all(&self) -> impl Iterator<Item = u32> + '_ {
+        self.kinds.iter().flatten().copied()
     }
 
     /// One more; `false` if it had it.

@@ -190,3 +190,42 @@ fn one_publisher_is_heard_in_its_order() -> Result<()> {
     }
     Ok(())
 }
+
+/// As at a server: the message and 1, in either order. The UNSUBSCRIBE does not overtake them.
+#[test]
+fn who_unsubscribes_behind_its_own_message_gets_it() -> Result<()> {
+    let server = Standalone::start()?;
+    let cluster = Cluster::builder().primaries(3).replicas(0).start()?;
+    let proxy = slotway(cluster.seeds()).workers(1).start()?;
+    for (addr, rounds) in [(server.addr(), 1), (proxy.addr(), 100)] {
+        let mut client = Client::connect(&addr)?;
+        client.send("HELLO 3")?;
+        client.value()?;
+        for round in 0..rounds {
+            for words in [
+                "SUBSCRIBE PUBLISH message UNSUBSCRIBE",
+                "SSUBSCRIBE SPUBLISH smessage SUNSUBSCRIBE",
+            ] {
+                let words: Vec<&str> = words.split(' ').collect();
+                let [begin, publish, message, end] = words[..] else { unreachable!("four") };
+                let mut all = Vec::new();
+                for line in [format!("{begin} c"), format!("{publish} c x"), end.to_owned()] {
+                    let line: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+                    slotway::resp::write::command(&mut all, &line);
+                }
+                client.peer.send(&all)?;
+                let mut told = [client.words()?, client.words()?, client.words()?, client.words()?];
+                told[1..3].sort();
+                let [begin, end] = [begin, end].map(str::to_lowercase);
+                let expected = [
+                    format!("{begin} c :1"),
+                    ":1".into(),
+                    format!("{message} c x"),
+                    format!("{end} c :0"),
+                ];
+                ensure!(told == expected, "{addr}, round {round}: {told:?}");
+            }
+        }
+    }
+    Ok(())
+}

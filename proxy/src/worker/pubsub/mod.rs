@@ -14,6 +14,7 @@
 mod counts;
 mod echoes;
 mod handover;
+mod hearing;
 mod messages;
 mod placing;
 mod subscribing;

@@ -241,7 +241,7 @@ impl Worker {
         channels: Channels,
         args: &Args<'_>,
     ) -> Step {
-        if self.waits_for_next_turn(index) {
+        if self.waits_for_next_turn(index) || self.has_to_hear_out(index) {
             return Step::Later;
         }
         let over = |s: &Stateful| s.subscriptions.is_over();

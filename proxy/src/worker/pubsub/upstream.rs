@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Source;
 use crate::command::Channels;
 use crate::events::Event;
-use crate::node::{Backoff, Connection, Expected, Kind as Use};
+use crate::node::{Backoff, ClientKey, Connection, Expected, Kind as Use};
 use crate::routing::{Outcome as Fate, Rejection, outcome_of_error};
 use crate::time::Moment;
 use crate::worker::rejections::text;
@@ -43,10 +43,19 @@ pub(super) struct Upstream {
 }
 
 #[derive(Debug)]
-enum Asked {
-    Subscribe { channels: Channels, name: Arc<[u8]>, ask: u64 },
-    Unsubscribe { channels: Channels, name: Arc<[u8]> },
+pub(super) enum Asked {
+    Subscribe {
+        channels: Channels,
+        name: Arc<[u8]>,
+        ask: u64,
+    },
+    Unsubscribe {
+        channels: Channels,
+        name: Arc<[u8]>,
+    },
     Ping,
+    /// A sign that all was heard that was said before, for this client.
+    Heard(ClientKey),
 }
 
 impl Upstream {
@@ -104,13 +113,24 @@ impl Worker {
         self.say_upstream(pool, &[word, &name], asked);
     }
 
-    fn say_upstream(&mut self, pool: u16, words: &[&[u8]], asked: Asked) {
-        let Some(upstream) = self.pubsub.upstreams.get_mut(&pool) else { return };
-        let Some(index) = upstream.connection else { return };
-        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+    /// Returns whether there is a connection on which it can be said.
+    pub(super) fn say_upstream(&mut self, pool: u16, words: &[&[u8]], asked: Asked) -> bool {
+        let Some(upstream) = self.pubsub.upstreams.get_mut(&pool) else { return false };
+        let Some(index) = upstream.connection else { return false };
+        let Some(connection) = self.connections.get_mut(index as usize) else { return false };
         connection.push_own(words, |len| Expected::Abandoned { len });
         upstream.asked.push_back(asked);
         self.touch(index);
+        true
+    }
+
+    /// What was asked on a connection that is no more is not answered.
+    fn forget_asked(&mut self, asked: VecDeque<Asked>) {
+        for asked in asked {
+            if let Asked::Heard(client) = asked {
+                self.heard_out(client);
+            }
+        }
     }
 
     fn dial_upstream(&mut self, pool: u16) {
@@ -183,7 +203,9 @@ impl Worker {
             }
             let mut backoff = upstream.backoff;
             let next_try = now + backoff.delay(random);
+            let asked = std::mem::take(&mut upstream.asked);
             *upstream = Upstream { failed: true, next_try, backoff, ..Upstream::default() };
+            self.forget_asked(asked);
         }
         let lost = self.pubsub.ids(|subject| subject.is_at(pool));
         let endpoint = self.pools.get(usize::from(pool)).map(|node| node.endpoint.clone());
@@ -269,9 +291,11 @@ impl Worker {
         if self.pubsub.subjects.iter().any(|(_, subject)| subject.is_at(pool)) {
             return;
         }
-        if let Some(index) = self.pubsub.upstreams.remove(&pool).and_then(|u| u.connection) {
+        let Some(upstream) = self.pubsub.upstreams.remove(&pool) else { return };
+        if let Some(index) = upstream.connection {
             self.close_connection(index);
         }
+        self.forget_asked(upstream.asked);
     }
 
     /// Something came on this connection: its pool, if it is still the one of its node.
@@ -342,6 +366,7 @@ impl Worker {
     pub(super) fn upstream_error(&mut self, index: u32, pool: u16, error: &[u8]) {
         let (channels, name, ask) = match self.pop_asked(index, pool) {
             Some(Asked::Subscribe { channels, name, ask }) => (channels, name, ask),
+            Some(Asked::Heard(client)) => return self.heard_out(client),
             Some(Asked::Unsubscribe { .. } | Asked::Ping) => return,
             None => return self.bad_node(index, "it sends an error that nobody asked for"),
         };
@@ -387,8 +412,10 @@ impl Worker {
 
     /// A sign of life that was asked for.
     pub(super) fn upstream_pong(&mut self, index: u32, pool: u16) {
-        if !matches!(self.pop_asked(index, pool), Some(Asked::Ping)) {
-            self.bad_node(index, "it answers what nobody asked");
+        match self.pop_asked(index, pool) {
+            Some(Asked::Ping) => {}
+            Some(Asked::Heard(client)) => self.heard_out(client),
+            _ => self.bad_node(index, "it answers what nobody asked"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Subscriptions: confirmed, shared, moved, lost, and what clients see of it.
 
 mod handover;
+mod hearing;
 mod many;
 
 use std::time::Duration;
