@@ -279,18 +279,25 @@ impl Connection {
         self.push(ticket, frame);
     }
 
-    /// Takes a request over, without copying it unless `asking` goes before it. The connection
-    /// must have nothing else.
+    /// Takes a request over, without copying it unless something goes before it. The connection
+    /// must have nothing but scripts for it.
     pub fn adopt(&mut self, mut ticket: Ticket, frame: Vec<u8>, asking: bool) {
-        debug_assert!(self.queue.is_empty() && self.buffer.len() == self.answered);
+        // Lines that its errors break lie deep in the reply: they cannot be told from others.
+        self.retiring |= ticket.way == Way::Apart && ticket.is_block();
+        if !self.queue.is_empty() {
+            debug_assert!(self.queue.iter().all(|before| matches!(before, Expected::Load { .. })));
+            return match asking {
+                true => self.push_asking(ticket, &frame),
+                false => self.push(ticket, &frame),
+            };
+        }
+        debug_assert!(self.buffer.len() == self.answered);
         self.answered = 0;
         self.sent = 0;
         if asking {
             self.queue.push_back(Expected::Asking);
         }
         ticket.process = self.process;
-        // Lines that its errors break lie deep in the reply: they cannot be told from others.
-        self.retiring |= ticket.way == Way::Apart && ticket.is_block();
         if ticket.is_block() {
             self.expect_block(&frame);
         }

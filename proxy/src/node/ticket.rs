@@ -57,7 +57,8 @@ pub struct Ticket {
     /// A reply to it was lost before, and it does not only read: it may have been executed,
     /// whatever becomes of this attempt.
     pub in_doubt: bool,
-    /// It runs code of a client: its errors are not believed without need.
+    /// It runs code of a client: its errors are not believed without need. Of a transaction: it
+    /// names scripts; what refuses it comes before they run.
     pub forgeable: bool,
     /// Which connections it may travel on.
     pub way: Way,
@@ -123,6 +124,12 @@ impl Ticket {
     /// It is for a node as such, and does not only read: a change of its settings, no write of data.
     pub fn is_of_node(&self) -> bool {
         self.pinned != u16::MAX && self.slot.is_none() && !self.reads_only
+    }
+
+    /// It is a transaction that has scripts run by their SHA1: they are loaded in front of it.
+    #[inline]
+    pub fn names_scripts(&self) -> bool {
+        self.forgeable && self.is_block()
     }
 
     /// It is a transaction behind a WATCH: it cannot go elsewhere.

@@ -23,6 +23,8 @@ pub struct Transaction {
     pub reads_only: bool,
     /// One of them must not share a connection.
     pub apart: bool,
+    /// One of them has a script run by its SHA1.
+    pub names_scripts: bool,
     /// One was refused: EXEC will be.
     spoiled: bool,
     /// Bytes that it has taken of the budget for large requests.
@@ -40,6 +42,7 @@ impl Transaction {
             slot: watched,
             reads_only: true,
             apart: false,
+            names_scripts: false,
             spoiled: false,
             taken: 0,
         }

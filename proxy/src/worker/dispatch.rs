@@ -94,6 +94,10 @@ impl Worker {
             self.abandon_trial(pool, &ticket);
             return self.refuse_overloaded(&ticket, "too much is queued at a node that is slow");
         }
+        if ticket.names_scripts() {
+            self.load_scripts(shared, &frame);
+        }
+        let Some(connection) = self.connections.get_mut(shared as usize) else { return };
         if asking {
             connection.push_asking(ticket, &frame);
         } else {

@@ -62,6 +62,7 @@ impl Asks {
 pub(super) fn is_doubtful(ticket: &Ticket, reply: &[u8]) -> bool {
     let said = text(reply);
     ticket.forgeable
+        && !ticket.is_block()
         && (is_about_script(ticket, said)
             || (!ticket.reads_only && question(said, ticket.slot).is_some()))
 }

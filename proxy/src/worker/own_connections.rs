@@ -83,6 +83,9 @@ impl Worker {
         if way == Way::Kept {
             self.watches_by_asking(client, asking);
         }
+        if ticket.names_scripts() {
+            self.load_scripts(index, &frame);
+        }
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         if way != Way::Barrier {
             connection.adopt(ticket, frame, asking);

@@ -6,20 +6,29 @@
 //! missing. Where others have loaded it meanwhile, behind another request for the same script or
 //! over another connection, it is enough that it was missing at some moment since the request was
 //! read.
+//!
+//! In a transaction it would be too late: what stands beside the script is executed then. So the
+//! scripts that it names are loaded right in front of it, wherever it goes, whether they are there
+//! or not: the node may have lost them a moment ago. It costs the bytes of the bodies.
 
 use std::sync::Arc;
 
 use super::doubt::{Asks, Doubt, spans_of};
 use super::{NO_POOL, Worker};
-use crate::command::{Row, Script, names_script, row, script};
+use crate::command::{Row, Script, names_script, resolve, row, script};
 use crate::node::{Expected, Ticket};
 use crate::resp::Args;
 use crate::resp::reply::Kind;
+use crate::resp::request::{Frame, Limits, Scanner};
 use crate::scripts::{Known, Scripts, Sha};
 
 /// A request is sent again so often because of a script that was missing: once for each node that
 /// it comes to, unless scripts are flushed all the time.
 const LOADS_MAX: u8 = 3;
+
+/// What is loaded in front of one transaction, at most: scripts, and bytes of them.
+const WITH_BLOCK_MAX: usize = 64;
+const WITH_BLOCK_BYTES_MAX: usize = 1024 * 1024;
 
 /// Which scripts this worker has told of in this epoch. A script that is not found here, because
 /// there were too many others, is told of once more.
@@ -136,6 +145,21 @@ impl Worker {
         self.touch(index);
     }
 
+    /// A transaction that names scripts is about to go out on this connection: those that are known
+    /// are loaded in front of it. If the node does not take one, the transaction is answered as if
+    /// it had not been tried.
+    pub(super) fn load_scripts(&mut self, index: u32, block: &[u8]) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let mut room = WITH_BLOCK_BYTES_MAX;
+        for sha in named_in(&self.settings.limits, block) {
+            let Some(body) = self.settings.scripts.body(&sha) else { continue };
+            if let Some(left) = room.checked_sub(body.len()) {
+                room = left;
+                connection.push_own(&[b"SCRIPT", b"LOAD", &body], |len| Expected::Load { len });
+            }
+        }
+    }
+
     /// Whether a node's answer to `SCRIPT EXISTS` says that the request was not executed. `None`:
     /// it was asked once more.
     pub(super) fn was_missing(&mut self, index: u32, at: usize, answer: &[u8]) -> Option<bool> {
@@ -164,6 +188,26 @@ impl Worker {
         ticket.previous = NO_POOL;
         Some(true)
     }
+}
+
+/// The scripts that these requests name, each once.
+fn named_in(limits: &Limits, mut requests: &[u8]) -> Vec<Sha> {
+    let (mut named, mut spans) = (Vec::new(), Vec::new());
+    while let Frame::Request { len } = Scanner::default().scan(requests, limits, &mut spans)
+        && named.len() < WITH_BLOCK_MAX
+    {
+        let (first, rest) = requests.split_at(len);
+        let args = Args::new(first, &spans);
+        if let Ok(row) = resolve(&args)
+            && let Some(Script::Named(name)) = script(row, &args)
+            && let Some(sha) = Sha::parse(name)
+            && !named.contains(&sha)
+        {
+            named.push(sha);
+        }
+        requests = rest;
+    }
+    named
 }
 
 fn exists(sha: &Sha) -> [&[u8]; 3] {

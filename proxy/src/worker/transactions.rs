@@ -135,6 +135,7 @@ impl Worker {
             transaction.push(args.frame());
             transaction.slot = transaction.slot.or(slot);
             transaction.apart |= apart;
+            transaction.names_scripts |= row.may_forge_errors() && command::names_script(row);
             transaction.reads_only &= command::class(row, args) == Class::R;
             self.cells.transaction_bytes.add(args.frame().len() as u64);
             if row.may_forge_errors() {
@@ -195,7 +196,7 @@ impl Worker {
             return Step::Taken;
         }
         let (slot, apart) = (transaction.slot, transaction.apart);
-        let reads_only = transaction.reads_only;
+        let (reads_only, names_scripts) = (transaction.reads_only, transaction.names_scripts);
         let is_alone = transaction.bytes_with(0) > self.settings.large_request || apart || watched;
         let strict = slot.filter(|_| session.manners.strict_order && !reads_only);
         let writes = session.flow.as_ref().map_or(&[][..], |flow| &flow.writes);
@@ -233,6 +234,7 @@ impl Worker {
             slot,
             replayable: reads_only && !watched,
             reads_only: reads_only && !watched,
+            forgeable: names_scripts,
             way: match (watched, apart) {
                 (true, _) => Way::Kept,
                 (false, true) => Way::Apart,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use testbed::{Cluster, key_in_slot, wait_until};
 
 use crate::stage::{DEADLINE, metric, shared, slotway};
-use crate::wire::{Client, Reply};
+use crate::wire::{Client, Reply, request};
 
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 const LOADED: &str = "slotway_replays_total{reason=\"noscript\"}";
@@ -18,19 +18,20 @@ fn a_script_is_known_after_a_failover_on_a_new_node_and_after_a_restart() -> Res
     let cluster = Cluster::builder().primaries(3).replicas(1).start()?;
     let proxy = slotway(cluster.seeds()).workers(2).start()?;
     let mut client = Client::connect(&proxy.addr())?;
-    let Reply::Bulk(sha) = client.ask(&["SCRIPT", "LOAD", COUNT])? else {
-        anyhow::bail!("SCRIPT LOAD gives no name");
-    };
-    let sha = String::from_utf8(sha)?;
+    let sha = load(&mut client, COUNT)?;
+    let in_transaction = load(&mut client, "return redis.call('INCR', KEYS[1]) -- too")?;
     let key = cluster.shard(0).key("count")?;
     let slot = cluster.shard(0).slots()?[0];
     let moving = key_in_slot(slot, "moving");
+    let (plain, counter) = (key_in_slot(slot, "plain"), key_in_slot(slot, "counter"));
     for key in [&key, &moving] {
         ensure!(client.ask(&["EVALSHA", &sha, "1", key])? == Reply::Integer(1));
     }
 
     let killed = cluster.shard(0).primary()?;
     cluster.kill(&killed)?;
+    let got = transaction(&mut client, &in_transaction, &plain, &counter)?;
+    ensure!(got == done(1), "in a transaction after the failover: {got:?}");
     // Several at once, on connections of both workers: the script is missing for all of them.
     let clients: Vec<_> = (0..8)
         .map(|n| {
@@ -58,6 +59,8 @@ fn a_script_is_known_after_a_failover_on_a_new_node_and_after_a_restart() -> Res
     cluster.move_slots([slot], &promoted, &added)?;
     let got = client.ask(&["EVALSHA", &sha, "1", &moving])?;
     ensure!(got == Reply::Integer(2), "on a new node: {got:?}");
+    let got = transaction(&mut client, &in_transaction, &plain, &counter)?;
+    ensure!(got == done(2), "in a transaction on a new node: {got:?}");
 
     cluster.kill(&added)?;
     cluster.restart(&added)?;
@@ -100,4 +103,81 @@ fn a_script_that_says_that_it_is_unknown_is_executed_once() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The scripts of a transaction are there before it is executed: afterwards half of it is done.
+#[test]
+fn a_transaction_brings_its_scripts_with_it() -> Result<()> {
+    let cluster = Cluster::builder().primaries(2).replicas(0).start()?;
+    let proxy = slotway(cluster.seeds()).workers(1).start()?;
+    let mut client = Client::connect(&proxy.addr())?;
+    let sha = load(&mut client, "return redis.call('INCRBY', KEYS[1], 10) -- in a transaction")?;
+    let slot = 78;
+    let (key, counter) = (key_in_slot(slot, "plain"), key_in_slot(slot, "counted"));
+    let node = cluster.primary_of(slot)?;
+    for (watched, expected) in [(false, 10), (true, 20), (false, 30)] {
+        for node in cluster.live_nodes() {
+            node.query::<()>(redis::cmd("SCRIPT").arg("FLUSH"))?;
+        }
+        if watched {
+            ensure!(client.ask(&["WATCH", &key])? == Reply::ok());
+        }
+        let got = transaction(&mut client, &sha, &key, &counter)?;
+        ensure!(got == done(expected), "watched: {watched}: {got:?}");
+    }
+    // Where it may not be loaded, the transaction is the server's all the same.
+    node.query::<()>(redis::cmd("ACL").arg(&["SETUSER", "default", "-script|load"]))?;
+    let got = transaction(&mut client, &sha, &key, &counter);
+    node.query::<()>(redis::cmd("SCRIPT").arg("FLUSH"))?;
+    let missing = transaction(&mut client, &sha, &key, &counter);
+    node.query::<()>(redis::cmd("ACL").arg(&["SETUSER", "default", "+@all"]))?;
+    ensure!(got? == done(40));
+    let Reply::Array(missing) = missing? else { anyhow::bail!("no transaction") };
+    ensure!(missing[0] == Reply::ok());
+    ensure!(missing[1].error().is_some_and(|text| text.starts_with("NOSCRIPT ")), "{missing:?}");
+    Ok(())
+}
+
+/// Where its slot is on its way to another node, the scripts go in front of the `ASKING`.
+#[test]
+fn a_transaction_brings_its_scripts_to_the_node_that_takes_its_slot() -> Result<()> {
+    let cluster = Cluster::builder().primaries(2).replicas(0).start()?;
+    let proxy = slotway(cluster.seeds()).workers(1).start()?;
+    let mut client = Client::connect(&proxy.addr())?;
+    let sha = load(&mut client, COUNT)?;
+    let (from, to) = (cluster.shard(0).primary()?, cluster.shard(1).primary()?);
+    let slot = cluster.shard(0).slots()?[0];
+    // One key: with two of which one is there, the nodes have them wait.
+    let key = key_in_slot(slot, "counted");
+    let migration = cluster.open_migration(slot, &from, &to)?;
+    for _ in 0..2 {
+        to.query::<()>(redis::cmd("SCRIPT").arg("FLUSH"))?;
+        let got = transaction(&mut client, &sha, &key, &key)?;
+        ensure!(got == done(6), "{got:?}");
+    }
+    ensure!(metric(&proxy, "slotway_redirects_total{kind=\"ask\"}")? > 0);
+    migration.finish()?;
+    to.query::<()>(redis::cmd("SCRIPT").arg("FLUSH"))?;
+    ensure!(transaction(&mut client, &sha, &key, &key)? == done(6));
+    Ok(())
+}
+
+fn load(client: &mut Client, body: &str) -> Result<String> {
+    let Reply::Bulk(sha) = client.ask(&["SCRIPT", "LOAD", body])? else {
+        anyhow::bail!("SCRIPT LOAD gives no name");
+    };
+    Ok(String::from_utf8(sha)?)
+}
+
+/// A transaction of a SET and a script; what EXEC is answered with.
+fn transaction(client: &mut Client, sha: &str, key: &str, counter: &str) -> Result<Reply> {
+    let words: [&[&str]; 4] =
+        [&["MULTI"], &["SET", key, "5"], &["EVALSHA", sha, "1", counter], &["EXEC"]];
+    let mut replies = client.pipeline(&words.map(request))?;
+    ensure!(replies.len() == 4, "{replies:?}");
+    Ok(replies.remove(3))
+}
+
+fn done(count: i64) -> Reply {
+    Reply::Array(vec![Reply::ok(), Reply::Integer(count)])
 }

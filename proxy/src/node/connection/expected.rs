@@ -14,6 +14,11 @@ pub enum Expected {
     Run(Box<Run>),
     /// The `ASKING` that went before one.
     Asking,
+    /// The `SCRIPT LOAD` of a script that the next transaction names.
+    Load {
+        /// Length of the request's bytes.
+        len: u32,
+    },
     /// All of a transaction but the reply to its EXEC: right before its request, whose bytes are
     /// those of the whole.
     Block(Block),
@@ -53,6 +58,7 @@ impl Expected {
             Expected::Asking => ASKING.len(),
             Expected::Block(_) => 0,
             Expected::Abandoned { len }
+            | Expected::Load { len }
             | Expected::Own { len }
             | Expected::Barrier { len }
             | Expected::Question { len, .. } => *len as usize,

@@ -54,13 +54,15 @@ impl Connection {
         let mut start = self.answered;
         let mut at = 0;
         // Where what goes with the request at hand begins, and how many entries of the queue it
-        // is: an `ASKING`, the replies of a transaction, or both.
+        // is: scripts, an `ASKING`, the replies of a transaction, or all of them.
         let mut with = None;
         while let Some(expected) = self.queue.get(at) {
             let end = start + expected.len();
             let (whole, entries) = with.unwrap_or((start, 0));
             let chosen = match expected {
-                Expected::Asking | Expected::Block(_) => {
+                // A script may be loaded for nothing: where it was begun, it is left alone.
+                Expected::Load { .. } if start < self.sent => false,
+                Expected::Load { .. } | Expected::Asking | Expected::Block(_) => {
                     with = Some((whole, entries + 1));
                     (start, at) = (end, at + 1);
                     continue;

@@ -32,6 +32,7 @@ mod tracking_unsure;
 mod transactions;
 mod transactions_bounds;
 mod transactions_lost;
+mod transactions_scripts;
 mod wait;
 mod waited_for;
 mod waiting;

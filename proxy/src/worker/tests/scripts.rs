@@ -8,9 +8,9 @@ use crate::scripts::Sha;
 use crate::worker::Settings;
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.";
-const BODY: &str = "return(1)";
+pub(super) const BODY: &str = "return(1)";
 
-fn sha() -> String {
+pub(super) fn sha() -> String {
     String::from_utf8(Sha::of(BODY.as_bytes()).as_bytes().to_vec()).unwrap()
 }
 
@@ -18,7 +18,7 @@ fn exists() -> String {
     format!("SCRIPT EXISTS {}", sha())
 }
 
-fn load() -> String {
+pub(super) fn load() -> String {
     format!("SCRIPT LOAD {BODY}")
 }
 
@@ -28,7 +28,7 @@ fn request(port: u16, n: usize) -> String {
 }
 
 /// A worker that has seen the script at the first node.
-fn seen(settings: Settings) -> (Bench, u32) {
+pub(super) fn seen(settings: Settings) -> (Bench, u32) {
     let mut bench = Bench::with(settings);
     let client = bench.client();
     bench.send(client, &format!("EVAL {BODY} 1 {}", key_of(1, 0)));
