@@ -25,7 +25,7 @@ pub enum Merge {
     Max,
     /// Any of them: they say the same.
     Any,
-    /// The first that is no error.
+    /// The first that is no error; if all are, the first that is not `NOTBUSY`.
     FirstSuccess,
     /// Arrays of entries: in order, and no more than were asked for.
     Ordered(Order),

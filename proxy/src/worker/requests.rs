@@ -384,7 +384,8 @@ fn release(version: &str) -> command::Version {
 /// Which connections a command may travel on. Some servers repeat line ends of their
 /// arguments, or of a script's own words, in an error: one request gets two replies then, and the
 /// second would be taken for that of another client (failure-masking contract, §1.7). FUNCTION of
-/// all servers does so, scripts of those for which [`Settings::scripts_apart`] is set.
+/// all servers does so, scripts of those for which [`Settings::scripts_apart`] is set. And a node
+/// reads nothing behind a script while it runs, so that SCRIPT KILL must not stand there.
 #[inline(always)]
 pub(super) fn way(row: &Row, args: &Args<'_>, settings: &Settings) -> Way {
     if row.is_plain() { Way::Shared } else { way_of_few(row, args, settings) }
@@ -395,7 +396,8 @@ fn way_of_few(row: &Row, args: &Args<'_>, settings: &Settings) -> Way {
     if command::blocks(row, args) {
         return Way::Blocking;
     }
-    let apart = (matches!(row.keys, command::Keys::None) && row.name.starts_with("function|"))
+    let by_name = row.name.starts_with("function|") || row.name == "script|kill";
+    let apart = (matches!(row.keys, command::Keys::None) && by_name)
         || (settings.scripts_apart && row.may_forge_errors());
     if apart { Way::Apart } else { Way::Shared }
 }

@@ -10,6 +10,8 @@ use crate::wire::{Client, Reply, request};
 
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 const LOADED: &str = "slotway_replays_total{reason=\"noscript\"}";
+/// Scripts that run for longer than this do not keep a node from answering `BUSY`.
+const BUSY_AFTER: (&str, &str) = ("lua-time-limit", "100");
 
 /// SCRIPT LOAD is not replicated, so the replica that is promoted has never heard of the script;
 /// nor has the node that joins later, nor one that was restarted.
@@ -160,6 +162,53 @@ fn a_transaction_brings_its_scripts_to_the_node_that_takes_its_slot() -> Result<
     to.query::<()>(redis::cmd("SCRIPT").arg("FLUSH"))?;
     ensure!(transaction(&mut client, &sha, &key, &key)? == done(6));
     Ok(())
+}
+
+#[test]
+fn a_kill_says_what_the_shard_that_runs_something_says() -> Result<()> {
+    let (time, limit) = BUSY_AFTER;
+    let cluster = Cluster::builder().primaries(3).replicas(0).config(time, limit).start()?;
+    for workers in [1, 2] {
+        let proxy = slotway(cluster.seeds()).workers(workers).start()?;
+        let mut client = Client::connect(&proxy.addr())?;
+        let idle = client.ask(&["SCRIPT", "KILL"])?;
+        ensure!(idle.error().is_some_and(|text| text.starts_with("NOTBUSY ")), "{idle:?}");
+        // The first shard is the first to be asked, and the last the last.
+        for shard in [0, 2] {
+            let key = cluster.shard(shard).key("spinning")?;
+            let spin = ["EVAL", "while true do end", "1", &key];
+            let mut busy = spin_at(&proxy.addr(), &cluster.shard(shard).primary()?, &spin)?;
+            let killed = client.ask(&["SCRIPT", "KILL"])?;
+            ensure!(killed == Reply::ok(), "{killed:?}");
+            let ended = busy.read()?;
+            ensure!(ended.error().is_some_and(|text| text.contains("killed by user")), "{ended:?}");
+        }
+    }
+    for shard in [0, 2] {
+        let proxy = slotway(cluster.seeds()).workers(1).start()?;
+        let mut client = Client::connect(&proxy.addr())?;
+        let key = cluster.shard(shard).key("spinning")?;
+        let script = "redis.call('SET', KEYS[1], 1) while true do end";
+        let node = cluster.shard(shard).primary()?;
+        let _busy = spin_at(&proxy.addr(), &node, &["EVAL", script, "1", &key])?;
+        let refused = client.ask(&["SCRIPT", "KILL"])?;
+        let is_it = refused.error().is_some_and(|text| text.starts_with("UNKILLABLE "));
+        ensure!(is_it, "shard {shard}: {refused:?}");
+        cluster.kill(&node)?;
+        cluster.restart(&node)?;
+    }
+    Ok(())
+}
+
+/// A client of slotway whose request keeps this node busy from now on.
+fn spin_at(addr: &str, node: &testbed::Node, request: &[&str]) -> Result<Client> {
+    let mut client = Client::connect(addr)?;
+    client.send(request)?;
+    wait_until("its node to be busy", DEADLINE, || {
+        let answer = node.query::<()>(&redis::cmd("PING"));
+        answer.is_err_and(|error| format!("{error:?}").contains("busy running a script"))
+    })?;
+    Ok(client)
 }
 
 fn load(client: &mut Client, body: &str) -> Result<String> {

@@ -81,17 +81,20 @@ impl Gather {
     /// The one reply, and how the request ended.
     pub(in crate::worker) fn conclude(&self, out: &mut Vec<u8>) -> (Outcome, bool) {
         let of = |part: &Part| part.outcome.unwrap_or(Outcome::Unknown);
-        let failed = self.parts.iter().find(|part| of(part) != Outcome::Ok);
-        let Some(failed) = failed else {
+        let mut failures = self.parts.iter().filter(|part| of(part) != Outcome::Ok);
+        let Some(first) = failures.clone().next() else {
             return self.merge(out);
         };
-        let mut applied = self.parts.iter().filter(|part| of(part) == Outcome::Ok);
+        let applied = self.parts.iter().filter(|part| of(part) == Outcome::Ok);
         if self.merge == Merge::FirstSuccess
-            && let Some(part) = applied.next()
+            && let Some(part) = applied.clone().next()
         {
             out.extend_from_slice(self.reply_of(part));
             return (Outcome::Ok, false);
         }
+        // That a shard runs nothing is not why another one's script cannot be ended.
+        let tells = |part: &&Part| !self.reply_of(part).starts_with(b"-NOTBUSY ");
+        let failed = failures.find(tells).unwrap_or(first);
         let applied = applied.count();
         let unknown = self.parts.iter().any(|part| of(part) == Outcome::Unknown);
         let only = self.parts.len() == 1;

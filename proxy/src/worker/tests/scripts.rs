@@ -242,3 +242,36 @@ fn worker_tells_of_a_script_once_and_of_others_with_the_same_length_too() {
         assert!(bench.worker.settings.scripts.body(&sha).is_some(), "{body}");
     }
 }
+
+// ---- ends and states of scripts ----
+
+const NOT_BUSY: &str = "-NOTBUSY No scripts in execution right now.";
+
+#[test]
+fn a_kill_is_answered_by_the_shard_that_has_something_to_say() {
+    let unkillable = "-UNKILLABLE Sorry the script already executed write commands";
+    for kill in ["SCRIPT KILL", "FUNCTION KILL"] {
+        for (third, expected) in [(unkillable, unkillable), (NOT_BUSY, NOT_BUSY), ("+OK", "+OK")] {
+            let mut bench = Bench::new();
+            let client = bench.client();
+            bench.send(client, kill);
+            [NOT_BUSY, NOT_BUSY, third].iter().zip(1..).for_each(|(said, n)| bench.answer(n, said));
+            assert_eq!(bench.got(client), format!("{expected}\r\n"));
+        }
+    }
+}
+
+/// A node reads nothing more from the connection of a script while that runs.
+#[test]
+fn a_kill_does_not_wait_behind_the_script() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.client(), bench.client());
+    let spin = format!("EVAL x 1 {}", key_of(1, 0));
+    bench.send(client, &spin);
+    bench.send(other, "SCRIPT KILL");
+    let on = |bench: &Bench| -> Vec<Vec<String>> {
+        let wires = bench.wires_of(1).into_iter();
+        wires.map(|wire| bench.wires[&wire].requests.clone()).collect()
+    };
+    assert_eq!(on(&bench), [vec![spin], vec!["SCRIPT KILL".to_owned()]]);
+}
