@@ -225,7 +225,7 @@ fn only_these_are_answered_without_keys() {
             .filter(|name| !name.ends_with("|help"))
             .collect::<Vec<_>>()
             .join(" "),
-        "function|dump function|list function|stats script|show acl|cat acl|dryrun acl|genpass \
+        "function|dump function|list script|show acl|cat acl|dryrun acl|genpass \
          acl|getuser acl|list acl|users command|docs \
          command|getkeys command|getkeysandflags config|get lastsave \
          latency|doctor latency|graph latency|histogram memory|doctor memory|malloc-stats \

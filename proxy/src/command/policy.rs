@@ -50,6 +50,8 @@ pub enum ResponsePolicy {
     Events,
     /// Ours: entries for slots, by slot or as ORDERBY and LIMIT say.
     SlotStats,
+    /// Ours: the one that tells of a script that runs, else any.
+    Running,
     /// Has a merge of its own, or none.
     Special,
 }

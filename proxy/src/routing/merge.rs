@@ -31,6 +31,8 @@ pub enum Merge {
     Ordered(Order),
     /// Arrays with a row for each event: one for each of all.
     Events,
+    /// The first that tells of a script that runs ([`tells_of_running`]), else any.
+    Running,
 }
 
 impl Merge {
@@ -55,6 +57,7 @@ pub fn merge_of(row: &Row, args: &Args<'_>) -> Option<Merge> {
         ResponsePolicy::History => Merge::Ordered(Order::OF_HISTORY),
         ResponsePolicy::Events => Merge::Events,
         ResponsePolicy::SlotStats => Merge::Ordered(Order::of_slot_stats(args)),
+        ResponsePolicy::Running => Merge::Running,
         ResponsePolicy::Special => return None,
     })
 }
@@ -85,7 +88,11 @@ pub fn merge(
         Merge::Sum => fold(each, i64::saturating_add, out),
         Merge::Min => fold(each, i64::min, out),
         Merge::Max => fold(each, i64::max, out),
-        Merge::Any | Merge::FirstSuccess => {
+        Merge::Running if let Some(reply) = each.clone().find(|reply| tells_of_running(reply)) => {
+            out.extend_from_slice(reply);
+            Ok(())
+        }
+        Merge::Any | Merge::FirstSuccess | Merge::Running => {
             each.next().map(|reply| out.extend_from_slice(reply)).ok_or(Surprise)
         }
         Merge::Ordered(order) => ordered::sort(order, each, out),
@@ -95,6 +102,22 @@ pub fn merge(
         out.truncate(start);
     }
     done
+}
+
+/// Whether this reply to FUNCTION STATS, in either protocol, tells of a script that runs: what it
+/// begins with, `running_script`, is not null.
+pub fn tells_of_running(reply: &[u8]) -> bool {
+    let behind_name = || {
+        let mut rest = reply.get(reply::count_line(reply)?.1..)?;
+        take_value(&mut rest).ok()?;
+        Some(rest)
+    };
+    let tells = |rest: &[u8]| match rest.first() {
+        Some(b'%') => true,
+        Some(b'*') => !rest.starts_with(b"*-"),
+        _ => false,
+    };
+    matches!(reply.first(), Some(b'*' | b'%')) && behind_name().is_some_and(tells)
 }
 
 /// How many elements an array (or set) has, and their bytes.
@@ -313,6 +336,24 @@ mod tests {
         assert_eq!(merged(Merge::Min, &exists, &[]).unwrap(), "*2\r\n:0\r\n:1\r\n");
         assert_eq!(merged(Merge::Max, &exists, &[]).unwrap(), "*2\r\n:1\r\n:1\r\n");
         assert_eq!(merged(Merge::Any, &["+OK\r\n", "+OK\r\n"], &[]).unwrap(), "+OK\r\n");
+    }
+
+    #[test]
+    fn the_script_that_runs_is_told_of_wherever_it_runs() {
+        for (map, null) in [("*4", "$-1"), ("*4", "*-1"), ("%2", "_")] {
+            let stats = |running: &str| {
+                format!("{map}\r\n$14\r\nrunning_script\r\n{running}\r\n$7\r\nengines\r\n*0\r\n")
+            };
+            let script = |map: &str| stats(&format!("{map}\r\n$4\r\nname\r\n$4\r\nspin"));
+            let (none, runs) = (stats(null), script(if map == "%2" { "%1" } else { "*2" }));
+            assert_eq!(merged(Merge::Running, &[&none, &runs, &none], &[]).unwrap(), runs);
+            assert_eq!(merged(Merge::Running, &[&none, &none], &[]).unwrap(), none);
+        }
+        for odd in
+            ["*-1\r\n", "*0\r\n", "$14\r\nrunning_script\r\n", "*1\r\n$1\r\na\r\n", "_\r\n", ""]
+        {
+            assert!(!tells_of_running(odd.as_bytes()), "{odd}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod transaction;
 mod verdict;
 
 pub use doubt::{Question, agrees, question};
-pub use merge::{Merge, Surprise, elements, merge, merge_of, number, values};
+pub use merge::{Merge, Surprise, elements, merge, merge_of, number, tells_of_running, values};
 pub use outcome::{Outcome, Rejection, outcome_of_error};
 pub use plan::{Plan, anyway, plan, plan_queued};
 pub use scan::{After, Cursor, Holdings, Stretch, slot_of_pattern, write_page};

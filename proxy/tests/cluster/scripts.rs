@@ -200,6 +200,43 @@ fn a_kill_says_what_the_shard_that_runs_something_says() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn function_stats_tell_of_the_function_that_runs_on_any_shard() -> Result<()> {
+    if !testbed::ServerVersion::of_default_server()?.at_least(7, 0) {
+        eprintln!("skipped: functions are not known before 7.0");
+        return Ok(());
+    }
+    let (time, limit) = BUSY_AFTER;
+    let cluster = Cluster::builder().primaries(3).replicas(0).config(time, limit).start()?;
+    let proxy = slotway(cluster.seeds()).workers(1).start()?;
+    let mut client = Client::connect(&proxy.addr())?;
+    let library =
+        "#!lua name=spinning\nredis.register_function('spin', function() while true do end end)";
+    client.ask(&["FUNCTION", "LOAD", library])?;
+    for shard in 0..3 {
+        let idle = client.ask(&["FUNCTION", "STATS"])?;
+        let Reply::Array(idle) = idle else { anyhow::bail!("{idle:?}") };
+        ensure!(idle[..2] == [Reply::bulk("running_script"), Reply::Nil], "{idle:?}");
+        let key = cluster.shard(shard).key("spinning")?;
+        let node = cluster.shard(shard).primary()?;
+        let mut busy = spin_at(&proxy.addr(), &node, &["FCALL", "spin", "1", &key])?;
+        for _ in 0..3 {
+            let running = client.ask(&["FUNCTION", "STATS"])?;
+            let Reply::Array(running) = running else { anyhow::bail!("{running:?}") };
+            let Reply::Array(script) = &running[1] else { anyhow::bail!("{running:?}") };
+            ensure!(script[..2] == [Reply::bulk("name"), Reply::bulk("spin")], "{running:?}");
+        }
+        let mut resp3 = proxy.peer()?;
+        resp3.send("HELLO 3\r\nFUNCTION STATS\r\n")?;
+        while !resp3.read_line()?.starts_with(b"$14") {}
+        resp3.expect("running_script\r\n%3\r\n$4\r\nname\r\n$4\r\nspin\r\n")?;
+        ensure!(client.ask(&["FUNCTION", "KILL"])? == Reply::ok());
+        let ended = busy.read()?;
+        ensure!(ended.error().is_some_and(|text| text.contains("killed by user")), "{ended:?}");
+    }
+    Ok(())
+}
+
 /// A client of slotway whose request keeps this node busy from now on.
 fn spin_at(addr: &str, node: &testbed::Node, request: &[&str]) -> Result<Client> {
     let mut client = Client::connect(addr)?;

@@ -339,6 +339,6 @@ fn response_tip(policy: ResponsePolicy) -> &'static str {
         ResponsePolicy::AggLogicalAnd => "agg_logical_and",
         ResponsePolicy::AggLogicalOr => "agg_logical_or",
         ResponsePolicy::AclLog | ResponsePolicy::History | ResponsePolicy::Events => "ours",
-        ResponsePolicy::Special => "special",
+        ResponsePolicy::Running | ResponsePolicy::Special => "special",
     }
 }

@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
     row("function|list",    -2, NOSCRIPT,                                                                                 NO_KEY,           R, ANY_NODE).redis(7, 0),
     row("function|load",    -3, WRITE | DENYOOM | NOSCRIPT,                                                               NO_KEY,           N, SHARDS).policy(Request::AllShards, Response::AllSucceeded).redis(7, 0),
     row("function|restore", -3, WRITE | DENYOOM | NOSCRIPT,                                                               NO_KEY,           N, SHARDS).policy(Request::AllShards, Response::AllSucceeded).redis(7, 0),
-    row("function|stats",    2, NOSCRIPT | ALLOW_BUSY,                                                                    NO_KEY,           R, ANY_NODE).policy(Request::AllShards, Response::Special).redis(7, 0),
+    row("function|stats",    2, NOSCRIPT | ALLOW_BUSY,                                                                    NO_KEY,           R, SHARDS).policy(Request::AllShards, Response::Running).redis(7, 0),
     row("script",           -2, NO_FLAG,                                                                                  NO_KEY,           N, FAMILY),
     row("script|debug",     -3, NOSCRIPT,                                                                                 NO_KEY,           N, TAKES_OVER),
     row("script|exists",    -3, NOSCRIPT | STALE,                                                                         NO_KEY,           R, SHARDS).policy(Request::AllShards, Response::AggLogicalAnd),

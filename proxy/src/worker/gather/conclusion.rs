@@ -5,7 +5,7 @@ use crate::command::Row;
 use crate::metrics::Outcome;
 use crate::node::Ticket;
 use crate::resp::write;
-use crate::routing::{Merge, merge};
+use crate::routing::{Merge, merge, tells_of_running};
 use crate::slot::Slot;
 use crate::worker::NO_POOL;
 use crate::worker::wait::counted;
@@ -86,9 +86,12 @@ impl Gather {
             return self.merge(out);
         };
         let applied = self.parts.iter().filter(|part| of(part) == Outcome::Ok);
-        if self.merge == Merge::FirstSuccess
-            && let Some(part) = applied.clone().next()
-        {
+        let enough = match self.merge {
+            Merge::FirstSuccess => applied.clone().next(),
+            Merge::Running => applied.clone().find(|part| tells_of_running(self.reply_of(part))),
+            _ => None,
+        };
+        if let Some(part) = enough {
             out.extend_from_slice(self.reply_of(part));
             return (Outcome::Ok, false);
         }

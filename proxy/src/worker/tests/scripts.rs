@@ -275,3 +275,22 @@ fn a_kill_does_not_wait_behind_the_script() {
     };
     assert_eq!(on(&bench), [vec![spin], vec!["SCRIPT KILL".to_owned()]]);
 }
+
+#[test]
+fn function_stats_are_those_of_the_shard_on_which_something_runs() {
+    let stats = |script: &str| format!("*4\r\n$14\r\nrunning_script\r\n{script}\r\n$1\r\ne\r\n*0");
+    let (none, runs) = (stats("$-1"), stats("*2\r\n$4\r\nname\r\n$4\r\nspin"));
+    let busy = "-BUSY Redis is busy running a script.".to_owned();
+    for (replies, expected) in [
+        ([&none, &none, &runs], &runs),
+        ([&busy, &none, &runs], &runs),
+        ([&none, &busy, &none], &busy),
+        ([&none, &none, &none], &none),
+    ] {
+        let mut bench = Bench::new();
+        let client = bench.client();
+        bench.send(client, "FUNCTION STATS");
+        replies.iter().zip(1..).for_each(|(said, n)| bench.answer(n, said));
+        assert_eq!(bench.got(client), format!("{expected}\r\n"));
+    }
+}

@@ -357,7 +357,7 @@ fn a_large_reply_to_exec_passes_through() {
 fn errors_that_break_lines_stay_on_a_connection_of_their_own() {
     let mut bench = Bench::new();
     let (client, other) = (bench.client(), bench.client());
-    begin(&mut bench, client, &["FUNCTION STATS".into(), "PING".into()]);
+    begin(&mut bench, client, &["FUNCTION LIST".into(), "PING".into()]);
     bench.send(client, "EXEC");
     let at: Vec<u32> = (1..=3).flat_map(|port| bench.wires_of(port)).collect();
     let own = *at.iter().find(|wire| !bench.wires[wire].requests.is_empty()).expect("its own");
