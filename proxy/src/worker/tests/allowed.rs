@@ -116,7 +116,7 @@ fn the_acl_log_is_that_of_all_nodes() {
     for port in 1..=4 {
         assert_eq!(bench.at(port), ["ACL LOG 3"]);
         let age = usize::from(port);
-        bench.answer(port, &format!("*2\r\n{}{}", entry(5 - age), entry(9 - age)).trim_end());
+        bench.answer(port, format!("*2\r\n{}{}", entry(5 - age), entry(9 - age)).trim_end());
     }
     let newest: String = [1, 2, 3].map(entry).concat();
     assert_eq!(bench.got(client), format!("*3\r\n{newest}"));
