@@ -1,5 +1,7 @@
 //! Which clients CLIENT LIST and CLIENT KILL mean, and the line that tells of one.
 
+use std::cell::LazyCell;
+
 use super::Session;
 use super::connection::parse_integer;
 use super::local::quoting;
@@ -11,105 +13,240 @@ use crate::time::Moment;
 /// Which clients are meant: those that pass all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// One of these; empty: any.
-    ids: Vec<u64>,
-    peer: Option<Vec<u8>>,
-    local: Option<Vec<u8>>,
-    /// It is subscribed to something, or to nothing.
-    is_subscriber: Option<bool>,
-    /// None is: all are clients, and of the default user.
-    nobody: bool,
+    /// Each option's word in upper case, and what a client is by it: has to be, or must not be if
+    /// the word begins with NOT.
+    traits: Vec<(Vec<u8>, Trait)>,
     /// Not this one.
     skip: Option<u64>,
     /// Connected for so many seconds at least.
     age_seconds_min: Option<u64>,
+    /// Without a request for so many seconds at least.
+    idle_seconds_min: Option<u64>,
+}
+
+/// What a client is or is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trait {
+    /// It has one of these ids.
+    Ids(Vec<u64>),
+    Peer(Vec<u8>),
+    Local(Vec<u8>),
+    Ip(Vec<u8>),
+    Name(Vec<u8>),
+    LibraryName(Vec<u8>),
+    LibraryVersion(Vec<u8>),
+    /// It has all of these flags.
+    Flags(Vec<u8>),
+    Database(u16),
+    /// It is subscribed to something, or to nothing.
+    Subscriber(bool),
+    /// Everybody is a client and of the default user; nobody follows redirects.
+    Anyone(bool),
+}
+
+/// Of the asking request: what its filter may mean.
+pub(super) struct Asker<F> {
+    /// Its client's id.
+    pub(super) id: u64,
+    /// How many databases there are.
+    pub(super) databases: F,
 }
 
 const SYNTAX: &str = "ERR syntax error";
 
+/// The flags that some server shows.
+const FLAGS: &[u8] = b"ABEIMNOPRSTUbcdeirtux";
+
 impl Filter {
-    /// The filter of CLIENT LIST. `asker` is the id of the client that asks.
+    /// The filter of CLIENT LIST.
     ///
     /// # Errors
-    /// A server's text. Beside TYPE and ID alone, which every server takes, the filters of
-    /// CLIENT KILL are understood in any number, as by Valkey from 8.1 on.
-    pub(super) fn of_list(args: &Args<'_>, asker: u64) -> Result<Filter, Vec<u8>> {
+    /// A server's text. All filters are understood, in any number, as by Valkey from 9.0 on;
+    /// Redis has TYPE and ID alone.
+    pub(super) fn of_list(
+        args: &Args<'_>,
+        asker: &Asker<impl Fn() -> u64>,
+    ) -> Result<Filter, Vec<u8>> {
         let mut filter = Filter::default();
         let mut at = 2;
         while let Some(option) = args.get(at) {
             let Some(value) = args.get(at + 1) else { return Err(SYNTAX.into()) };
             if option.eq_ignore_ascii_case(b"ID") {
+                let mut ids = Vec::new();
                 at += 1;
                 while let Some(id) = args.get(at) {
                     match parse_integer(id) {
-                        Some(id) => filter.ids.push(u64::try_from(id).unwrap_or(0)),
-                        None if filter.ids.is_empty() || at + 1 == args.len() => {
+                        Some(id) => ids.push(u64::try_from(id).unwrap_or(0)),
+                        None if ids.is_empty() || at + 1 == args.len() => {
                             return Err("ERR Invalid client ID".into());
                         }
                         None => break,
                     }
                     at += 1;
                 }
-                continue;
+                filter.add_ids(b"ID", ids);
+            } else {
+                at = filter.take(args, at, option, value, asker)?;
             }
-            filter.put(option, value, asker)?;
-            at += 2;
         }
         Ok(filter)
     }
 
-    fn put(&mut self, option: &[u8], value: &[u8], asker: u64) -> Result<(), Vec<u8>> {
-        let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
-        if is("TYPE") {
-            match value.to_ascii_lowercase().as_slice() {
-                b"normal" => self.is_subscriber = Some(false),
-                b"pubsub" => self.is_subscriber = Some(true),
-                b"master" | b"replica" | b"slave" => self.nobody = true,
-                _ => return Err(quoting("ERR Unknown client type '", value, "'")),
-            }
-        } else if is("ADDR") {
-            self.peer = Some(value.to_vec());
-        } else if is("LADDR") {
-            self.local = Some(value.to_vec());
-        } else if is("USER") {
-            if value != b"default" {
-                return Err(quoting("ERR No such user '", value, "'"));
-            }
-        } else if is("SKIPME") {
-            self.skip = match value.to_ascii_lowercase().as_slice() {
-                b"yes" => Some(asker),
-                b"no" => None,
-                _ => return Err(SYNTAX.into()),
-            };
-        } else if is("MAXAGE") {
-            let age = parse_integer(value).ok_or("ERR value is not an integer or out of range")?;
-            let age = u64::try_from(age).ok().filter(|age| *age > 0);
-            self.age_seconds_min = Some(age.ok_or("ERR maxage should be greater than 0")?);
-        } else {
-            return Err(SYNTAX.into());
+    /// Takes the option that stands here. Returns where the next one stands.
+    fn take(
+        &mut self,
+        args: &Args<'_>,
+        at: usize,
+        option: &[u8],
+        value: &[u8],
+        asker: &Asker<impl Fn() -> u64>,
+    ) -> Result<usize, Vec<u8>> {
+        if option.eq_ignore_ascii_case(b"NOT-ID") {
+            let (ids, next) = ids(args, at + 1, SYNTAX)?;
+            self.add_ids(b"NOT-ID", ids);
+            return Ok(next);
         }
+        self.put(option, value, asker)?;
+        Ok(at + 2)
+    }
+
+    fn add_ids(&mut self, option: &[u8], more: Vec<u64>) {
+        let known = self.traits.iter_mut().find(|(known, _)| known == option);
+        match known {
+            Some((_, Trait::Ids(ids))) => ids.extend(more),
+            _ => self.traits.push((option.to_vec(), Trait::Ids(more))),
+        }
+    }
+
+    fn put(
+        &mut self,
+        option: &[u8],
+        value: &[u8],
+        asker: &Asker<impl Fn() -> u64>,
+    ) -> Result<(), Vec<u8>> {
+        let option = option.to_ascii_uppercase();
+        let (wanted, word) = match option.strip_prefix(b"NOT-") {
+            Some(word) => (false, word),
+            None => (true, &option[..]),
+        };
+        let text = || value.to_vec();
+        let known = match word {
+            b"TYPE" => match value.to_ascii_lowercase().as_slice() {
+                b"normal" => Trait::Subscriber(false),
+                b"pubsub" => Trait::Subscriber(true),
+                b"master" | b"primary" | b"replica" | b"slave" => Trait::Anyone(false),
+                _ => return Err(quoting("ERR Unknown client type '", value, "'")),
+            },
+            b"ADDR" => Trait::Peer(text()),
+            b"LADDR" => Trait::Local(text()),
+            b"IP" => Trait::Ip(text()),
+            b"NAME" => Trait::Name(text()),
+            b"LIB-NAME" => Trait::LibraryName(text()),
+            b"LIB-VER" => Trait::LibraryVersion(text()),
+            b"USER" if value == b"default" => Trait::Anyone(true),
+            b"USER" => return Err(quoting("ERR No such user '", value, "'")),
+            b"FLAGS" if value.iter().all(|flag| FLAGS.contains(flag)) => Trait::Flags(text()),
+            b"CAPA" if value.iter().all(|&capa| capa == b'r') => Trait::Anyone(value.is_empty()),
+            b"FLAGS" | b"CAPA" => {
+                let what = if word == b"FLAGS" { "flags" } else { "capa" };
+                let of = if wanted { "provided".into() } else { String::from_utf8_lossy(&option) };
+                let before = format!("ERR Unknown {what} found in the {of} filter: ");
+                return Err(quoting(&before, value, ""));
+            }
+            b"DB" => {
+                let of = String::from_utf8_lossy(&option);
+                let number = parse_integer(value).and_then(|number| i32::try_from(number).ok());
+                let number = number.ok_or(format!("ERR {of} is not an integer or out of range"))?;
+                let databases = (asker.databases)();
+                let within = |number: &u16| u64::from(*number) < databases;
+                let number = u16::try_from(number).ok().filter(within).ok_or_else(|| {
+                    format!("ERR {of} number should be between 0 and {}", databases - 1)
+                })?;
+                Trait::Database(number)
+            }
+            b"SKIPME" if wanted => {
+                self.skip = match value.to_ascii_lowercase().as_slice() {
+                    b"yes" => Some(asker.id),
+                    b"no" => None,
+                    _ => return Err(SYNTAX.into()),
+                };
+                return Ok(());
+            }
+            b"MAXAGE" if wanted => {
+                self.age_seconds_min = Some(seconds("maxage", value)?);
+                return Ok(());
+            }
+            b"IDLE" if wanted => {
+                self.idle_seconds_min = Some(seconds("idle", value)?);
+                return Ok(());
+            }
+            _ => return Err(SYNTAX.into()),
+        };
+        // The last one counts.
+        self.traits.retain(|(known, _)| *known != option);
+        self.traits.push((option, known));
         Ok(())
     }
 
     /// Whether a client is meant. `ends` is called only if the filter asks for an address.
     pub fn takes(&self, session: &Session, now: Moment, ends: impl FnOnce() -> Ends) -> bool {
-        if self.nobody
-            || self.is_subscriber.is_some_and(|wanted| wanted != (subscribed(session) != [0; 3]))
-            || self.skip == Some(session.id)
-            || !(self.ids.is_empty() || self.ids.contains(&session.id))
-            || self.age_seconds_min.is_some_and(|min| now.since(session.connected).as_secs() < min)
-        {
-            return false;
-        }
-        if self.peer.is_none() && self.local.is_none() {
-            return true;
-        }
-        let Ends { peer, local } = ends();
-        let is = |wanted: &Option<Vec<u8>>, end: String| {
-            wanted.as_ref().is_none_or(|wanted| wanted == end.as_bytes())
+        let ends = LazyCell::new(ends);
+        let at_least = |min: Option<u64>, since: Moment| {
+            min.is_none_or(|min| now.since(since).as_secs() >= min)
         };
-        is(&self.peer, peer.to_string()) && is(&self.local, local.to_string())
+        self.skip != Some(session.id)
+            && at_least(self.age_seconds_min, session.connected)
+            && at_least(self.idle_seconds_min, session.active)
+            && self
+                .traits
+                .iter()
+                .all(|(option, of)| of.is_of(session, &ends) != option.starts_with(b"NOT-"))
     }
+}
+
+impl Trait {
+    fn is_of<F: FnOnce() -> Ends>(&self, session: &Session, ends: &LazyCell<Ends, F>) -> bool {
+        let library = session.library.as_deref();
+        let is = |wanted: &[u8], own: Option<&[u8]>| own == Some(wanted);
+        match self {
+            Trait::Ids(ids) => ids.contains(&session.id),
+            Trait::Peer(wanted) => ends.peer.to_string().as_bytes() == wanted,
+            Trait::Local(wanted) => ends.local.to_string().as_bytes() == wanted,
+            Trait::Ip(wanted) => ends.peer.host.as_bytes() == wanted,
+            Trait::Name(wanted) => is(wanted, session.name.as_deref()),
+            Trait::LibraryName(wanted) => is(wanted, library.and_then(|own| own.name.as_deref())),
+            Trait::LibraryVersion(wanted) => {
+                is(wanted, library.and_then(|own| own.version.as_deref()))
+            }
+            Trait::Flags(wanted) => {
+                let own = flags(session);
+                wanted.iter().all(|flag| own.as_bytes().contains(flag))
+            }
+            Trait::Database(wanted) => session.mode.database() == *wanted,
+            Trait::Subscriber(wanted) => (subscribed(session) != [0; 3]) == *wanted,
+            Trait::Anyone(is_so) => *is_so,
+        }
+    }
+}
+
+/// The ids that stand from here on, and where the next option stands. `no_number` is the error if
+/// there is none.
+fn ids(args: &Args<'_>, start: usize, no_number: &str) -> Result<(Vec<u64>, usize), Vec<u8>> {
+    let mut ids = Vec::new();
+    while let Some(id) = args.get(start + ids.len()).and_then(parse_integer) {
+        let id = u64::try_from(id).ok().filter(|id| *id > 0);
+        ids.push(id.ok_or("ERR client-id should be greater than 0")?);
+    }
+    let next = start + ids.len();
+    if ids.is_empty() { Err(no_number.into()) } else { Ok((ids, next)) }
+}
+
+/// At least one second.
+fn seconds(name: &str, value: &[u8]) -> Result<u64, Vec<u8>> {
+    let number = parse_integer(value);
+    let number = number.ok_or_else(|| format!("ERR {name} is not an integer or out of range"))?;
+    let number = u64::try_from(number).ok().filter(|number| *number > 0);
+    Ok(number.ok_or_else(|| format!("ERR {name} should be greater than 0"))?)
 }
 
 /// CLIENT KILL: whom, and how it is answered.
@@ -122,25 +259,24 @@ pub struct Kill {
 }
 
 impl Kill {
-    /// `asker` is the id of the client that asks.
-    ///
     /// # Errors
     /// A server's text.
-    pub(super) fn of(args: &Args<'_>, asker: u64) -> Result<Kill, Vec<u8>> {
+    pub(super) fn of(args: &Args<'_>, asker: &Asker<impl Fn() -> u64>) -> Result<Kill, Vec<u8>> {
         if args.len() == 3 {
-            let peer = args.get(2).map(<[u8]>::to_vec);
-            return Ok(Kill { filter: Filter { peer, ..Filter::default() }, old_form: true });
+            let peer = Trait::Peer(args.get(2).unwrap_or_default().to_vec());
+            let filter = Filter { traits: vec![(b"ADDR".to_vec(), peer)], ..Filter::default() };
+            return Ok(Kill { filter, old_form: true });
         }
-        let mut filter = Filter { skip: Some(asker), ..Filter::default() };
-        for at in (2..args.len()).step_by(2) {
-            let option = args.get(at).unwrap_or_default();
+        let mut filter = Filter { skip: Some(asker.id), ..Filter::default() };
+        let mut at = 2;
+        while let Some(option) = args.get(at) {
             let Some(value) = args.get(at + 1) else { return Err(SYNTAX.into()) };
             if option.eq_ignore_ascii_case(b"ID") {
-                let id = parse_integer(value).and_then(|id| u64::try_from(id).ok());
-                let id = id.filter(|id| *id > 0);
-                filter.ids = vec![id.ok_or("ERR client-id should be greater than 0")?];
+                let (ids, next) = ids(args, at + 1, "ERR client-id should be greater than 0")?;
+                filter.add_ids(b"ID", ids);
+                at = next;
             } else {
-                filter.put(option, value, asker)?;
+                at = filter.take(args, at, option, value, asker)?;
             }
         }
         Ok(Kill { filter, old_form: false })

@@ -4,9 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::clients::{Filter, Kill};
+use super::clients::{Asker, Filter, Kill};
 use super::cluster::ClusterQuestion;
-use super::{InfoQuestion, Invalid, Session};
+use super::{Facts, InfoQuestion, Invalid, Session};
 use crate::command::Local;
 use crate::node::ClientKey;
 use crate::resp::{Args, write};
@@ -156,8 +156,10 @@ pub fn question(
     local: Local,
     args: &Args<'_>,
     session: &Session,
+    facts: impl Fn() -> Facts,
 ) -> Option<Result<Question, Vec<u8>>> {
-    let (id, resp3) = (session.id, session.mode.is_resp3());
+    let resp3 = session.mode.is_resp3();
+    let asker = Asker { id: session.id, databases: || facts().databases.unwrap_or(1) };
     let common = match local {
         Local::Info => return Some(Ok(Question::Nodes(InfoQuestion::of(args, resp3)?))),
         Local::ClientInfo => return Some(Ok(Question::Own(OwnQuestion::Info))),
@@ -166,9 +168,9 @@ pub fn question(
             return Some(Ok(Question::Own(OwnQuestion::Cluster(question))));
         }
         Local::ClientList => {
-            Filter::of_list(args, id).map(|filter| CommonQuestion::List { filter, resp3 })
+            Filter::of_list(args, &asker).map(|filter| CommonQuestion::List { filter, resp3 })
         }
-        Local::ClientKill => Kill::of(args, id).map(CommonQuestion::Kill),
+        Local::ClientKill => Kill::of(args, &asker).map(CommonQuestion::Kill),
         Local::ClientPause => pause(args),
         Local::ClientUnpause => Ok(CommonQuestion::Unpause),
         Local::ClientUnblock => unblock(args),

@@ -271,7 +271,7 @@ impl Worker {
         }
         let Some(session) = self.clients.get(index) else { return Step::Taken };
         let facts = &self.around.facts;
-        let answer = match session::question(local, args, session) {
+        let answer = match session::question(local, args, session, facts) {
             None if local == command::Local::Proxy => self.operator(row, args, &mut reply),
             None if local == command::Local::Command => {
                 let Facts { server_version, valkey_version, .. } = facts();

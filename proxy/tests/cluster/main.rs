@@ -9,6 +9,7 @@ mod doubt;
 mod drain;
 mod endpoints;
 mod events;
+mod everywhere;
 mod faults;
 mod founding;
 mod keys;

@@ -8,6 +8,7 @@ mod diary;
 mod doubt;
 mod drained;
 mod failures;
+mod filters;
 mod gather;
 mod gather_random;
 mod health;

@@ -6,16 +6,16 @@ use super::bench::{Bench, key_of, settings};
 use crate::session::{Address, Manners, Part};
 use crate::worker::Settings;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn client(bench: &mut Bench, id: u64) -> u32 {
+pub(super) fn client(bench: &mut Bench, id: u64) -> u32 {
     let index = bench.worker.client_connected(id, Manners::default(), bench.now);
     bench.received.insert(index, Vec::new());
     index
 }
 
 /// The text of the bulk string that a client got.
-fn text(got: &str) -> &str {
+pub(super) fn text(got: &str) -> &str {
     let (head, rest) = got.split_once("\r\n").unwrap();
     let len: usize = head.strip_prefix('$').unwrap().parse().unwrap();
     assert_eq!(rest.len(), len + 2, "{got:?}");
@@ -81,35 +81,8 @@ fn client_list_is_what_all_workers_say_in_the_order_of_ids() {
     assert_eq!(field(line, "cmd"), "NULL");
 }
 
-fn field_of_first(line: &str) -> &str {
+pub(super) fn field_of_first(line: &str) -> &str {
     line.split(' ').next().unwrap().strip_prefix("id=").unwrap()
-}
-
-#[test]
-fn filters_choose_clients() {
-    for (words, expected) in [
-        ("", &["1", "2", "3"][..]),
-        ("TYPE normal", &["1", "2", "3"]),
-        ("type PUBSUB", &[]),
-        ("ID 3 1 99", &["1", "3"]),
-        ("ID -1", &[]),
-        ("ADDR 10.1.1.1:1", &["2"]),
-        ("LADDR 10.0.0.9:6379 SKIPME yes", &["2", "3"]),
-        ("LADDR 10.0.0.9:1", &[]),
-        ("USER default MAXAGE 1", &["1", "2"]),
-        ("ID 1 3 TYPE normal", &["1", "3"]),
-    ] {
-        let mut bench = Bench::new();
-        let asker = client(&mut bench, 1);
-        client(&mut bench, 2);
-        bench.advance(SECOND);
-        client(&mut bench, 3);
-        bench.send(asker, format!("CLIENT LIST {words}").trim_end());
-        bench.answer_question(Vec::new());
-        let got = bench.got(asker);
-        let ids: Vec<&str> = text(&got).lines().map(field_of_first).collect();
-        assert_eq!(ids, expected, "{words}");
-    }
 }
 
 #[test]
@@ -117,6 +90,10 @@ fn killed_clients_are_closed_and_counted() {
     for (words, reply, closed) in [
         ("ID 2", ":1\r\n", &[1][..]),
         ("ID 99", ":0\r\n", &[]),
+        ("ID 99 3 2", ":2\r\n", &[1, 2]),
+        ("ID 2 ID 3 NOT-ID 2", ":1\r\n", &[2]),
+        ("NOT-ADDR 10.1.1.1:2", ":1\r\n", &[1]),
+        ("NOT-FLAGS x IP 10.1.1.1", ":2\r\n", &[1, 2]),
         ("TYPE normal", ":2\r\n", &[1, 2]),
         ("SKIPME no", ":3\r\n", &[1, 2, 0]),
         ("ADDR 10.1.1.1:2 ID 3", ":1\r\n", &[2]),
