@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use slotway::resp::reply::{Progress, Scanner};
-use testbed::{Cluster, Peer, Proxy, Shared};
+use testbed::{Cluster, Peer, Proxy, ServerVersion, Shared};
 
 /// A cluster of one node, so that a direct connection sees every key, and slotway before it.
 struct Stage {
@@ -15,12 +15,13 @@ struct Stage {
 
 fn stage() -> Result<Arc<Stage>> {
     static STAGE: Shared<Stage> = Shared::new();
-    STAGE.get(|| {
-        let cluster = Cluster::builder().primaries(1).replicas(0).start()?;
-        let proxy =
-            Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
-        Ok(Stage { proxy, cluster })
-    })
+    STAGE.get(stage_alone)
+}
+
+fn stage_alone() -> Result<Stage> {
+    let cluster = Cluster::builder().primaries(1).replicas(0).start()?;
+    let proxy = Proxy::builder(cluster.seeds()).binary(env!("CARGO_BIN_EXE_slotway")).start()?;
+    Ok(Stage { proxy, cluster })
 }
 
 impl Stage {
@@ -98,6 +99,46 @@ fn replies_are_the_nodes_own_in_both_protocols() -> Result<()> {
             ensure!(as_thought, "{line}: {expected}");
             assert_eq!(ask(&mut through, line)?, expected, "{hello}, {line}");
         }
+    }
+    Ok(())
+}
+
+/// Of one node there is nothing to merge: the list is the node's, to the byte.
+#[test]
+fn lists_that_are_merged_have_a_nodes_shape() -> Result<()> {
+    let stage = stage_alone()?;
+    let (mut node, mut through) = (stage.node()?, stage.proxy.peer()?);
+    for line in [
+        "CONFIG SET slowlog-log-slower-than 0 latency-monitor-threshold 1",
+        "DEBUG SLEEP 0.01",
+        "CONFIG SET slowlog-log-slower-than -1 latency-monitor-threshold 0",
+        "ACL LOG RESET",
+        "AUTH nobody x",
+        "SET k v",
+    ] {
+        let reply = ask(&mut node, line)?;
+        ensure!(!reply.starts_with('-') || line.starts_with("AUTH"), "{line}: {reply}");
+    }
+    let version = ServerVersion::of_default_server()?;
+    let of_valkey =
+        ["CLUSTER SLOT-STATS SLOTSRANGE 0 3", "CLUSTER SLOT-STATS ORDERBY key-count LIMIT 1"];
+    for hello in ["HELLO 2", "HELLO 3"] {
+        ask(&mut node, hello)?;
+        ask(&mut through, hello)?;
+        for line in ["SLOWLOG GET 2", "SLOWLOG GET x", "LATENCY LATEST", "LATENCY HISTORY command"]
+            .into_iter()
+            .chain(version.valkey.then_some(of_valkey).into_iter().flatten())
+        {
+            let expected = ask(&mut node, line)?;
+            ensure!(expected.len() > 10, "{line}: {expected}");
+            assert_eq!(ask(&mut through, line)?, expected, "{hello}, {line}");
+        }
+        // What stands before the age, which grows.
+        let log = |peer: &mut Peer| -> Result<String> {
+            let log = ask(peer, "ACL LOG 1")?;
+            Ok(log.split_once("age-seconds").context(log.clone())?.0.to_owned())
+        };
+        assert_eq!(log(&mut through)?, log(&mut node)?, "{hello}");
     }
     Ok(())
 }
