@@ -38,6 +38,7 @@ proptest! {
             if let Some(cursor) = Cursor::parse(text.as_bytes()) {
                 let number = cursor.number().map(|number| number.to_string());
                 prop_assert!(text == "0" || number.as_ref() == Some(&text));
+                prop_assert!(cursor.fingerprint > 0, "every one given out has one");
             }
         }
     }

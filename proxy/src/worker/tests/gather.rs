@@ -185,6 +185,28 @@ fn every_shard_is_asked_and_those_that_come_meanwhile_too() {
     assert_eq!(bench.got(client), ":8\r\n");
 }
 
+/// A part that was asked twice would have its slots in the list twice.
+#[test]
+fn an_ordered_list_is_made_anew_where_a_shard_has_come() {
+    let mut bench = Bench::new();
+    let client = bench.client();
+    bench.send(client, "CLUSTER SLOT-STATS SLOTSRANGE 16000 16001");
+    bench.topology(topology(
+        2,
+        &[(1, &[(0, 5460)]), (2, &[(5461, 10922)]), (3, &[(10923, 16000)]), (4, &[(16001, 16383)])],
+    ));
+    let entry = |slot: u16| format!("*2\r\n:{slot}\r\n*0\r\n");
+    let both = format!("*2\r\n{}{}", entry(16_000), entry(16_001));
+    for (port, answer) in [(1, "*0"), (2, "*0"), (3, both.trim_end())] {
+        bench.answer(port, answer);
+    }
+    for (port, slot) in [(1, 0), (2, 0), (4, 16_001), (3, 16_000)] {
+        let one = format!("*1\r\n{}", entry(slot));
+        bench.answer(port, if slot == 0 { "*0" } else { one.trim_end() });
+    }
+    assert_eq!(bench.got(client), both);
+}
+
 /// The first slot of a shard stood for all of it: when it had moved, nobody asked the shard until
 /// the next map, and its keys outlived a FLUSHALL.
 #[test]
