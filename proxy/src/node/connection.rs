@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{ClientKey, Fenced, Handshake, HandshakeStep, Identity, Mode, Ticket, Way};
 use crate::resp::reply::Scanner;
 use crate::resp::write;
+use crate::scripts::Sha;
 use crate::time::Moment;
 pub use block::Block;
 pub use expected::Expected;
@@ -134,6 +135,8 @@ pub struct Connection {
     queue: VecDeque<Expected>,
     /// How many entries of it are parts that were not told apart.
     runs: usize,
+    /// The scripts of those entries of it that are loads.
+    loading: VecDeque<Sha>,
     /// The bytes of all requests in `queue`, in order, from `answered` on.
     buffer: Vec<u8>,
     /// How much of `buffer` belongs to requests that are answered.
@@ -181,6 +184,7 @@ impl Connection {
             ready_since: now,
             queue: VecDeque::new(),
             runs: 0,
+            loading: VecDeque::new(),
             buffer: Vec::new(),
             answered: 0,
             sent: 0,

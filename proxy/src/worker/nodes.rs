@@ -176,13 +176,12 @@ impl Worker {
             Some(Expected::Request(_)) => self.odd_reply(index, kind, reply),
             Some(Expected::Block(_)) => self.block_reply(index, kind, reply),
             Some(Expected::Barrier { .. }) if kind == Kind::Error => self.barrier_refused(index),
-            Some(
-                Expected::Asking
-                | Expected::Load { .. }
-                | Expected::Own { .. }
-                | Expected::Barrier { .. },
-            ) => {
+            Some(Expected::Asking | Expected::Own { .. } | Expected::Barrier { .. }) => {
                 connection.pop();
+                self.after_extra(index);
+            }
+            Some(Expected::Load { .. }) => {
+                connection.pop_load();
                 self.after_extra(index);
             }
             Some(Expected::Abandoned { .. }) if connection.kind == Use::Watcher => {

@@ -155,7 +155,7 @@ impl Worker {
             let Some(body) = self.settings.scripts.body(&sha) else { continue };
             if let Some(left) = room.checked_sub(body.len()) {
                 room = left;
-                connection.push_own(&[b"SCRIPT", b"LOAD", &body], |len| Expected::Load { len });
+                connection.push_load(sha, &body);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use super::{Connection, Expected};
 use crate::routing::{Outcome, outcome_of_exec};
+use crate::scripts::Sha;
 
 /// The code and the words with which a server says why it refused EXEC.
 const ABORTED: &[u8] = b"-EXECABORT Transaction discarded because of: ";
@@ -25,6 +26,21 @@ impl Connection {
     /// The replies of a transaction that come before the one to its EXEC.
     pub(super) fn expect_block(&mut self, frame: &[u8]) {
         self.queue.push_back(Expected::Block(Block::of(frame)));
+    }
+
+    /// Has a script loaded in front of the transaction that is queued next, unless it is being
+    /// loaded already: of however many transactions that name it, its body is here once.
+    pub fn push_load(&mut self, sha: Sha, body: &[u8]) {
+        if !self.loading.contains(&sha) {
+            self.loading.push_back(sha);
+            self.push_own(&[b"SCRIPT", b"LOAD", body], |len| Expected::Load { len });
+        }
+    }
+
+    /// Takes a load off the head: its reply was read.
+    pub fn pop_load(&mut self) {
+        self.loading.pop_front();
+        self.pop();
     }
 
     /// The transaction of which a reply is read now.

@@ -54,15 +54,14 @@ impl Connection {
         let mut start = self.answered;
         let mut at = 0;
         // Where what goes with the request at hand begins, and how many entries of the queue it
-        // is: scripts, an `ASKING`, the replies of a transaction, or all of them.
+        // is: an `ASKING`, the replies of a transaction, or both. A script that is loaded stays: others
+        // may count on it.
         let mut with = None;
         while let Some(expected) = self.queue.get(at) {
             let end = start + expected.len();
             let (whole, entries) = with.unwrap_or((start, 0));
             let chosen = match expected {
-                // A script may be loaded for nothing: where it was begun, it is left alone.
-                Expected::Load { .. } if start < self.sent => false,
-                Expected::Load { .. } | Expected::Asking | Expected::Block(_) => {
+                Expected::Asking | Expected::Block(_) => {
                     with = Some((whole, entries + 1));
                     (start, at) = (end, at + 1);
                     continue;

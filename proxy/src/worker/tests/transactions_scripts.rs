@@ -143,8 +143,31 @@ fn a_transaction_that_was_lost_with_its_scripts_is_sent_again_with_them() {
     }
 }
 
-/// A script that was begun is left behind when its transaction goes elsewhere; one that was not is
-/// taken along.
+/// The bodies of many transactions in a row would fill the memory, and the node's time.
+#[test]
+fn a_script_that_is_being_loaded_is_not_loaded_once_more() {
+    let (mut bench, client) = in_transaction();
+    let others = [bench.client(), bench.client()];
+    for other in others {
+        begin(&mut bench, other, &commands(2));
+    }
+    bench.send(others[0], "EXEC");
+    assert_eq!(bench.at(2), [loaded_block(&commands(2)), block(&commands(2))].concat());
+    bench.answer(2, "+x");
+    bench.send(others[1], "EXEC");
+    let loaded_anew = loaded_block(&commands(2));
+    assert_eq!(bench.at(2)[8..], loaded_anew);
+    let executed = ["+OK", "+QUEUED", "+QUEUED", "*2\r\n:1\r\n:1"];
+    for replies in [&executed[..], &executed, &["+x"], &executed] {
+        answer_all(&mut bench, 2, replies);
+    }
+    for client in [client, others[0], others[1]] {
+        assert_eq!(bench.got(client), "*2\r\n:1\r\n:1\r\n");
+    }
+}
+
+/// What is loaded for a transaction that goes elsewhere is loaded all the same: another one may
+/// count on it.
 #[test]
 fn a_transaction_is_called_back_from_behind_its_script() {
     let len = bytes(&[load()]).len();
@@ -168,7 +191,7 @@ fn a_transaction_is_called_back_from_behind_its_script() {
         bench.wires.get_mut(&wire).unwrap().takes = None;
         let get = format!("GET {}", key_of(2, 1));
         bench.send(other, &get);
-        let left = if handed_over == 0 { vec![get] } else { vec![load(), get] };
+        let left = [load(), get];
         assert_eq!(bench.at(2), left, "{handed_over} bytes");
         left.iter().for_each(|_| bench.answer(2, ":5"));
         assert_eq!(bench.got(other), ":5\r\n");
