@@ -132,7 +132,8 @@ declare_options! {
         retry_unknown: RetryUnknown = "off", Choice(RETRY_UNKNOWN);
 
         /// How long a request waits for a shard that has been away for longer than a whole `auto`
-        /// deadline already. One success, and requests wait their full time again.
+        /// deadline already. One success, and requests wait their full time again. Also how long
+        /// what only asks all nodes (SLOWLOG, LATENCY, PUBSUB) waits for one that cannot be reached.
         circuit_wait: Duration = "1s", Time(Duration::ZERO..=HOUR);
 
         /// Most requests that wait for a shard to come back. Above it the newest is refused.

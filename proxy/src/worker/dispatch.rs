@@ -16,8 +16,13 @@ impl Worker {
             return self.null_exec(&ticket);
         }
         let base = self.pool_for(&ticket);
-        if ticket.pinned != NO_POOL && self.pools.get(usize::from(base)).is_none_or(|n| !n.listed) {
-            return self.give_up_waiting(&ticket, "its node has left the cluster");
+        if ticket.pinned != NO_POOL {
+            if self.pools.get(usize::from(base)).is_none_or(|node| !node.listed) {
+                return self.give_up_waiting(&ticket, "its node has left the cluster");
+            }
+            if self.is_for_all_nodes(&ticket) && self.is_gone(base) {
+                return self.give_up_waiting(&ticket, "its node has failed");
+            }
         }
         self.dispatch_for(base, ticket, frame, false);
     }
@@ -254,12 +259,16 @@ impl Worker {
         let random = (self.around.random)();
         let now = self.now;
         if let Some(node) = self.pools.get_mut(usize::from(pool)) {
+            let was_open = node.is_open();
             let already_shut = matches!(node.gate, Gate::Closed { trying: false, .. });
             if !already_shut {
                 let delay = node.backoff.delay(random);
                 node.close_gate(trouble, now, delay);
                 node.lot.trouble = trouble;
                 self.note_away(pool, trouble);
+                if was_open {
+                    self.hurry_questions(pool);
+                }
             }
         }
     }

@@ -8,12 +8,14 @@ use crate::resp::write;
 
 impl Worker {
     /// The answer to a request that waited until its deadline: nothing of it was executed, unless
-    /// an attempt before is in doubt.
+    /// an attempt before is in doubt. (Or to a part that the others answer without.)
     pub(super) fn give_up_waiting(&mut self, ticket: &Ticket, trouble: &'static str) {
         if ticket.in_doubt {
             return self.give_up_unknown(ticket, trouble);
         }
-        self.tally_slot(What::GaveUp, ticket.slot);
+        if !self.leaves_out(ticket) {
+            self.tally_slot(What::GaveUp, ticket.slot);
+        }
         let mut reply = Vec::new();
         let waited = self.now.since(ticket.received).as_secs_f64();
         let text = match ticket.slot {

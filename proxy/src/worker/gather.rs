@@ -5,6 +5,7 @@
 mod conclusion;
 mod joined;
 mod keys;
+mod left_out;
 mod run;
 
 use super::pubsub::Question;
@@ -61,11 +62,22 @@ struct Part {
     outcome: Option<Outcome>,
     /// The process that replied.
     process: u8,
+    /// Its node is away, and the others answer without it.
+    left_out: bool,
 }
 
 impl Part {
     fn open(slot: Option<Slot>, owner: u16) -> Part {
-        Part { slot, owner, start: 0, len: 0, large: None, outcome: None, process: 0 }
+        Part {
+            slot,
+            owner,
+            start: 0,
+            len: 0,
+            large: None,
+            outcome: None,
+            process: 0,
+            left_out: false,
+        }
     }
 }
 
@@ -383,6 +395,9 @@ impl Worker {
             || self.begin_join(index)
         {
             return;
+        }
+        if let Some(gather) = self.clients.gathers.get_mut(index as usize) {
+            gather.drop_left_out();
         }
         self.end_wait(index);
         self.count_subscribers(index);

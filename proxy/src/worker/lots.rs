@@ -190,12 +190,10 @@ impl Worker {
             return self.park_at_slot("its node has left the cluster", ticket, frame);
         };
         let trouble = if node.is_open() { "its connection is being opened" } else { node.trouble };
-        let deadlines = &self.settings.deadlines;
-        if !ticket.diverted
-            && node.circuit_open.is_some_and(|since| since <= ticket.received)
-            && deadlines.circuit_wait < deadlines.of(ticket.patience)
-        {
-            ticket.patience = Patience::SHORT;
+        let is_known = node.circuit_open.is_some_and(|since| since <= ticket.received);
+        let is_question = !node.is_open() && self.is_question(&ticket);
+        if (is_known && !ticket.diverted) || is_question {
+            self.settings.deadlines.hurry(&mut ticket);
         }
         if std::mem::replace(&mut ticket.trial, Trial::No) == Trial::Slot {
             self.trial_back(Trial::Slot, pool, ticket.slot, false);

@@ -119,6 +119,13 @@ impl Deadlines {
         told.unwrap_or(self.auto)
     }
 
+    /// This request waits no longer than one for a shard whose circuit is open.
+    pub fn hurry(&self, ticket: &mut Ticket) {
+        if self.circuit_wait < self.of(ticket.patience) {
+            ticket.patience = Patience::SHORT;
+        }
+    }
+
     /// Whether a request has waited for as long as it may.
     pub fn is_over(&self, ticket: &Ticket, now: Moment) -> bool {
         ticket.received + self.of(ticket.patience) <= now

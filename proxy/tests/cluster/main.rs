@@ -2,6 +2,7 @@
 //! The server is `redis-server` on PATH, or the program in `SLOTWAY_TEST_SERVER`.
 
 mod admin;
+mod all_nodes;
 mod answers;
 mod auth;
 mod bad_luck;

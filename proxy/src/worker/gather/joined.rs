@@ -50,6 +50,7 @@ impl Gather {
                     tag = large.tag;
                     (large.count, &[][..])
                 }
+                None if part.left_out => (0, &[][..]),
                 None if part.outcome == Some(Outcome::Ok) => elements(self.reply_of(part)).ok()?,
                 None => return None,
             };
@@ -80,7 +81,7 @@ pub(super) fn take_large(parts: &mut [Part]) -> Vec<u32> {
 
 impl Clients {
     /// What this is a part of.
-    fn gather_of(&mut self, ticket: &Ticket) -> Option<&mut Gather> {
+    pub(super) fn gather_of(&mut self, ticket: &Ticket) -> Option<&mut Gather> {
         let is_part = ticket.part != WHOLE;
         let gather = self.gathers.get_mut(ticket.sequence as usize).filter(|_| is_part)?;
         (gather.whole.client == ticket.client).then_some(gather)

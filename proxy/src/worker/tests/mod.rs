@@ -14,6 +14,7 @@ mod gather_random;
 mod health;
 mod hostile;
 mod learned;
+mod left_out;
 mod joined;
 mod large;
 mod manners;
