@@ -87,7 +87,9 @@ declare_options! {
         cross_slot: CrossSlot = "split", Choice(&[("split", CrossSlot::Split), ("strict", CrossSlot::Strict)]);
 
         /// Most reply bytes that may wait for one client. One that does not read its replies is
-        /// closed above this.
+        /// closed above this. Also the most that the parts of one MGET over several slots may come
+        /// to, and half of what those of all such requests of one client may: above it the request
+        /// is answered with OVERLOADED.
         client_output_max: usize = "64MiB", Size(64 * KIB..=64 * GIB);
 
         /// Most channels, patterns and shard channels together that one client may be subscribed

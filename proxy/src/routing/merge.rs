@@ -40,6 +40,11 @@ impl Merge {
     pub fn adds_up(self) -> bool {
         matches!(self, Merge::Sum | Merge::Join | Merge::Ordered(_) | Merge::Events)
     }
+
+    /// The reply has all bytes of all parts, or may have.
+    pub fn is_of_all(self) -> bool {
+        matches!(self, Merge::ByKey | Merge::Join | Merge::Ordered(_) | Merge::Events)
+    }
 }
 
 /// How the replies of this request's parts become one; `None` if it has a way of its own.

@@ -351,6 +351,6 @@ fn flags(session: &Session) -> String {
         }
     }
     flags.extend(session.tracking().map(|tracking| tracking.flags()));
-    flags.extend(session.no_evict.then_some('e'));
+    flags.extend(session.library.as_ref().is_some_and(|told| told.no_evict).then_some('e'));
     if flags.is_empty() { "N".into() } else { flags }
 }

@@ -10,6 +10,10 @@ use follow::Aside;
 /// Held replies are moved together when at least this much of their memory is dead.
 const COMPACT_BYTES: usize = 64 * 1024;
 
+/// In the place of a node connection's index: the large reply is here, with the request of several
+/// parts of the index beside this bit.
+pub const MERGED: u32 = 1 << 31;
+
 /// One request of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -27,7 +31,7 @@ pub enum Entry {
     /// Its reply is large and waits in the node connection of this index for its turn, or
     /// passes through from there now.
     Large {
-        /// Index of the node connection.
+        /// Index of the node connection; or see [`MERGED`].
         connection: u32,
         /// Its client does not want it.
         muted: bool,

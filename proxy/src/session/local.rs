@@ -59,7 +59,9 @@ pub fn answer(
             session.mode = Mode::BASE;
             session.name = None;
             session.replies = Replies::On;
-            session.no_evict = false;
+            if let Some(told) = &mut session.library {
+                told.no_evict = false;
+            }
             write::simple(out, "RESET");
         }
         Local::Auth => return auth(args, out),
@@ -76,7 +78,8 @@ pub fn answer(
             let answer = connection::switch(args, out, None);
             if answer == Answer::Served {
                 // No client is evicted here.
-                session.no_evict = args.get(2).unwrap_or_default().eq_ignore_ascii_case(b"on");
+                let is_on = args.get(2).unwrap_or_default().eq_ignore_ascii_case(b"on");
+                session.library.get_or_insert_default().no_evict = is_on;
             }
             return answer;
         }

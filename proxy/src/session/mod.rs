@@ -21,7 +21,7 @@ pub use clients::{Filter, Kill, line};
 pub use cluster::ClusterQuestion;
 pub use commands::{Offer, commands};
 pub use connection::{Replies, wrong_count};
-pub use flow::{Entry, Flow, Misplaced};
+pub use flow::{Entry, Flow, MERGED, Misplaced};
 pub use info::{Facts, InfoQuestion, NodesAsked, Totals};
 pub use local::{Answer, answer, changes_mode};
 pub use question::{Address, CommonQuestion, Ends, OwnQuestion, Part, Question, question};

@@ -55,6 +55,25 @@ impl Window {
     }
 }
 
+/// How many requests of several parts a client may have in flight before one begins whose reply is
+/// made of the replies to its parts: what it comes to is not known before the first, and nothing of
+/// it can be passed on before all of it is there. A byte, because every client has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergedWindow(u8);
+
+impl MergedWindow {
+    /// So many.
+    pub fn requests(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// A reply of this size was made, of which as many should be there at once as fit into `bytes`.
+    pub fn learn(&mut self, reply_bytes: usize, bytes: usize) {
+        let fit = u8::try_from(bytes / reply_bytes.max(1)).unwrap_or(u8::MAX);
+        self.0 = fit.clamp(1, self.0.saturating_add(1));
+    }
+}
+
 /// Whether a client's connection is coming to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -177,6 +196,8 @@ pub struct Session {
     pub scanner: Scanner,
     /// How many requests it may have in flight.
     pub window: Window,
+    /// How many merged replies of it may be made at once.
+    pub merged: MergedWindow,
     /// Bytes of its requests that are not answered.
     pub in_flight_bytes: usize,
     /// Its requests that left the straight way and are not settled. Nothing further of this client goes to these slots until they are
@@ -206,8 +227,6 @@ pub struct Session {
     pub replies: Replies,
     /// There was a reply that it did not want.
     pub has_muted: bool,
-    /// It said CLIENT NO-EVICT ON, of which it is shown that it did.
-    pub no_evict: bool,
     /// Its last request.
     pub last_command: Option<CommandId>,
     /// When it connected.
@@ -216,17 +235,19 @@ pub struct Session {
     pub active: Moment,
     /// What it called itself by `CLIENT SETNAME`.
     pub name: Option<Box<[u8]>>,
-    /// What it told by `CLIENT SETINFO`.
+    /// What it told by `CLIENT SETINFO` and `CLIENT NO-EVICT`.
     pub library: Option<Box<Library>>,
 }
 
-/// The library that a client uses, in its own words.
+/// The library that a client uses, in its own words, and what else few say of themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Library {
     /// LIB-NAME
     pub name: Option<Box<[u8]>>,
     /// LIB-VER
     pub version: Option<Box<[u8]>>,
+    /// It said CLIENT NO-EVICT ON, of which it is shown that it did.
+    pub no_evict: bool,
 }
 
 impl Session {
@@ -239,6 +260,7 @@ impl Session {
             flow: None,
             scanner: Scanner::default(),
             window: Window::new(requests_max),
+            merged: MergedWindow(1),
             in_flight_bytes: 0,
             unsettled: Vec::new(),
             special: Special::default(),
@@ -253,7 +275,6 @@ impl Session {
             mode: Mode::BASE,
             replies: Replies::On,
             has_muted: false,
-            no_evict: false,
             last_command: None,
             connected: Moment::default(),
             active: Moment::default(),

@@ -118,6 +118,11 @@ impl Worker {
     /// Lets a client that had to wait go on, or closes it if that was all that was left.
     pub(super) fn resume_client(&mut self, index: u32) {
         let Some(session) = self.clients.get(index) else { return };
+        // A reply that is not wanted stood before a large one: nothing is written, which would tell.
+        if let Some(large) = session.flow.as_ref().and_then(|flow| flow.large_front()) {
+            self.large_progress(large, index);
+        }
+        let Some(session) = self.clients.get(index) else { return };
         if session.closing == Closing::WhenAnswered {
             return self.close_if_answered(index);
         }

@@ -6,6 +6,7 @@ mod conclusion;
 mod joined;
 mod keys;
 mod left_out;
+mod pieces;
 mod run;
 
 use super::pubsub::Question;
@@ -24,6 +25,7 @@ use crate::session::Special;
 use crate::slot::Slot;
 use crate::topology::Health;
 use joined::{Joined, Large, take_large};
+use pieces::learn_merged;
 
 /// What all parts of a request were asked for.
 #[derive(Debug)]
@@ -91,7 +93,7 @@ pub(super) struct Gather {
     pub(super) how: How,
     parts: Vec<Part>,
     /// The replies of the parts, in the order in which they came.
-    replies: Vec<u8>,
+    pub(super) replies: Vec<u8>,
     /// Parts without a reply, those left out that are large and have begun.
     pub(super) open: usize,
     joined: Joined,
@@ -123,7 +125,7 @@ impl Clients {
         if ticket.strict | ticket.diverted {
             self.after_settling(ticket);
         }
-        let bytes_max = self.output_max;
+        let bytes_max = self.gathered_max(ticket.sequence, reply.len());
         let Some(gather) = self.gathers.get_mut(ticket.sequence as usize) else {
             return self.cells.stale_replies_dropped.add(1);
         };
@@ -139,10 +141,11 @@ impl Clients {
     /// Whether this much more may be gathered for a part that is being read.
     pub(super) fn has_room_for(&self, ticket: &Ticket, bytes: u64) -> bool {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes_max = self.gathered_max(ticket.sequence, bytes);
         let gather = self.gathers.get(ticket.sequence as usize);
         gather.is_some_and(|gather| {
             gather.whole.client == ticket.client
-                && gather.replies.len().saturating_add(bytes) <= self.output_max
+                && gather.replies.len().saturating_add(bytes) <= bytes_max
         })
     }
 
@@ -322,7 +325,8 @@ impl Worker {
         if is_large {
             self.large_reads.finished(client); // it is here: nothing of it is waited for
         }
-        if overtakes || writes || (is_large && !alone) {
+        let is_too_early = merge.is_of_all() && flow.gathers as usize >= session.merged.requests();
+        if overtakes || writes || (is_large && !alone) || is_too_early {
             session.blocked = true;
             return None;
         }
@@ -385,7 +389,8 @@ impl Worker {
     /// All parts of a request are settled.
     pub(super) fn finish_gather(&mut self, index: u32) {
         // Its client may have gone since, and another request have its place.
-        if self.clients.gathers.get(index as usize).is_none_or(|gather| gather.open > 0) {
+        let is_ready = |gather: &Gather| gather.open == 0 && !gather.joined.is_merged();
+        if !self.clients.gathers.get(index as usize).is_some_and(is_ready) {
             return;
         }
         if self.keys_told(index)
@@ -401,19 +406,25 @@ impl Worker {
         }
         self.end_wait(index);
         self.count_subscribers(index);
-        let Some(gather) = self.clients.gathers.try_remove(index as usize) else { return };
-        let client = gather.whole.client;
-        if let Some(session) = self.clients.find(client)
-            && let Some(flow) = &mut session.flow
-        {
-            flow.gathers = flow.gathers.saturating_sub(1);
-        }
+        let Some(gather) = self.clients.gathers.get(index as usize) else { return };
         let mut reply = std::mem::take(&mut self.part_frame);
         reply.clear();
         let (outcome, surprise) = gather.conclude(&mut reply);
         if surprise {
             self.cells.merge_surprises.add(1);
             tracing::warn!(command = gather.row.name, "the nodes' replies cannot be made into one");
+        }
+        if self.is_to_wait(index, &reply) {
+            return self.begin_pieces(index, reply, outcome);
+        }
+        let Some(gather) = self.clients.gathers.try_remove(index as usize) else { return };
+        if let Some(session) = self.clients.find(gather.whole.client)
+            && let Some(flow) = &mut session.flow
+        {
+            flow.gathers = flow.gathers.saturating_sub(1);
+            if gather.merge.is_of_all() {
+                learn_merged(session, reply.len(), outcome, &self.settings);
+            }
         }
         let whole = Ticket { strict: false, ..gather.whole };
         self.clients.settle(&whole, &reply, outcome, self.now);

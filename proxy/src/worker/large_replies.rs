@@ -8,10 +8,10 @@ use super::{Action, Worker};
 use crate::metrics::Outcome;
 use crate::node::{ClientKey, Expected, Kind as Use, Replies, Stream, Trial, WHOLE};
 use crate::resp::reply::{self, Progress};
-use crate::session::ClientEnd;
+use crate::session::{ClientEnd, MERGED};
 
 /// Reading a large reply pauses while its client has more than this still to take.
-const STREAM_AHEAD_BYTES: usize = 256 * 1024;
+pub(super) const STREAM_AHEAD_BYTES: usize = 256 * 1024;
 
 impl Worker {
     /// The reply at the head of this connection is large: from now on the connection is its
@@ -191,6 +191,9 @@ impl Worker {
             .find(client)
             .and_then(|session| session.flow.as_ref())
             .and_then(|flow| flow.large_front());
+        if next.is_some_and(|connection| connection & MERGED != 0) {
+            return self.pass_pieces(client.index);
+        }
         if let Some(connection) = next
             && self
                 .connections
@@ -225,6 +228,9 @@ impl Worker {
 
     /// The client took bytes of a large reply, or of what stood before it.
     pub(super) fn large_progress(&mut self, index: u32, client: u32) {
+        if index & MERGED != 0 {
+            return self.pass_pieces(client);
+        }
         let Some(connection) = self.connections.get(index as usize) else { return };
         match connection.stream {
             Stream::Waiting => self.begin_flowing(index, client),

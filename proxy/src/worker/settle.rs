@@ -36,7 +36,7 @@ pub(super) struct Clients {
     pub(super) gathers: Slab<Gather>,
     next_generation: u32,
     requests_max: u16,
-    output_pause: usize,
+    pub(super) output_pause: usize,
     pub(super) output_max: usize,
     pub(super) cells: Arc<WorkerCells>,
 }

@@ -9,17 +9,50 @@ use redis::cmd;
 use testbed::{Cluster, Node, key_in_slot, wait_until};
 
 use crate::stage::{DEADLINE, slotway};
-use crate::wire::{Client, Reply};
+use crate::wire::{Client, Reply, request};
 
 const MIB: usize = 1024 * 1024;
 
-/// One cluster for both: the second wants nodes that hold large values.
+/// One cluster for all: the others want nodes that hold large values.
 #[test]
 fn large_values_pass_whole_beside_small_ones_and_within_the_bound_of_connections() -> Result<()> {
     let cluster = Cluster::builder().primaries(3).replicas(0).start()?;
     large_values_pass_whole(&cluster).context("whole")?;
     connections_stay_within_their_bound(&cluster).context("connections")?;
-    a_stuck_reader_holds_up_nobody(&cluster).context("stuck reader")
+    a_stuck_reader_holds_up_nobody(&cluster).context("stuck reader")?;
+    merged_replies_come_one_behind_the_other(&cluster).context("merged")
+}
+
+/// Each is 40 MB, and a client that reads gets three or four that it has asked for at once, as many
+/// as that are above `client-output-max`; one of 80 MB alone is above the bound for one.
+fn merged_replies_come_one_behind_the_other(cluster: &Cluster) -> Result<()> {
+    let proxy = slotway(cluster.seeds()).workers(1).start()?;
+    let mut client = Client::connect(&proxy.addr())?;
+    let value = |number: usize| content(number, 1_000_000);
+    let keys: Vec<String> = (0..80).map(|number| format!("merged:{number}")).collect();
+    for (number, key) in keys.iter().enumerate() {
+        let reply = client.ask(&[b"SET", key.as_bytes(), &value(number)])?;
+        ensure!(reply == Reply::ok(), "{reply:?}");
+    }
+    let mget = |keys: &[String]| request(&[&["MGET".to_owned()], keys].concat());
+    let expected = Reply::Array((0..40).map(|number| Reply::Bulk(value(number))).collect());
+    for (knows, count) in [(false, 4), (true, 3)] {
+        let mut client = Client::connect(&proxy.addr())?;
+        for _ in 0..if knows { 100 } else { 0 } {
+            let reply = client.ask(&["MGET", "none:1", "none:2"])?;
+            ensure!(reply == Reply::Array(vec![Reply::Nil, Reply::Nil]), "{reply:?}");
+        }
+        let requests: Vec<_> = (0..count).map(|_| mget(&keys[..40])).collect();
+        for (number, reply) in client.pipeline(&requests)?.into_iter().enumerate() {
+            ensure!(reply == expected, "{number} of {count}: {:?}", reply.error());
+        }
+    }
+    let reply = client.ask(&mget(&keys))?;
+    let too_large = "OVERLOADED not executed: the replies of its parts come to more than \
+                     client-output-max";
+    ensure!(reply.error() == Some(too_large), "{:?}", reply.error());
+    ensure!(client.ask(&["PING"])? == Reply::Simple("PONG".into()));
+    Ok(())
 }
 
 fn large_values_pass_whole(cluster: &Cluster) -> Result<()> {

@@ -14,7 +14,8 @@ use crate::routing::{Merge, elements};
 use crate::worker::settle::Clients;
 use crate::worker::{Action, Worker};
 
-/// How far a joined reply of which a part is large has come.
+/// How far a reply that flows to its client has come: a joined one of which a part is large, or a
+/// merged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
     /// Something is not known yet, or nothing is large.
@@ -23,6 +24,14 @@ pub(super) enum Joined {
     Waits,
     /// Its beginning was passed on: nothing can be asked again.
     Flows,
+    /// It is whole, and this much of it was passed on.
+    Merged(usize),
+}
+
+impl Joined {
+    pub(super) fn is_merged(self) -> bool {
+        matches!(self, Joined::Merged(_))
+    }
 }
 
 /// A part that waits in its connection, or passes through from there.

@@ -112,7 +112,7 @@ impl Clients {
     /// many bytes: not all if one is not there in full, or has to be looked at closely.
     fn take_run(&mut self, run: &Run, chunk: &[u8]) -> (usize, usize) {
         let ticket = run.ticket();
-        let bytes_max = self.output_max;
+        let bytes_max = self.gathered_max(ticket.sequence, chunk.len());
         let of_client = |gather: &&mut Gather| gather.whole.client == ticket.client;
         let gather = self.gathers.get_mut(ticket.sequence as usize).filter(of_client);
         let (Some(gather), false) = (gather, ticket.strict) else { return (0, 0) };

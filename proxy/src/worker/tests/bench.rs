@@ -342,7 +342,9 @@ impl Bench {
             while let Some(index) = self.worker.take_dirty_client() {
                 let output = self.worker.client_output(index).to_vec();
                 self.received.entry(index).or_default().extend_from_slice(&output);
-                self.worker.client_wrote(index, output.len(), self.now);
+                if !output.is_empty() {
+                    self.worker.client_wrote(index, output.len(), self.now);
+                }
             }
             while let Some(action) = self.worker.take_action() {
                 self.act(action);

@@ -18,6 +18,7 @@ mod left_out;
 mod joined;
 mod large;
 mod manners;
+mod merged;
 mod model;
 mod modes;
 mod operator;
