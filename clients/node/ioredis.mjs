@@ -90,14 +90,10 @@ async function scanStreams(r) {
   const names = Array.from({ length: 300 }, (_, n) => `io:scan:${n}`);
   await r.mset(names.flatMap((name) => [name, "v"]));
   const found = new Set();
-  try {
-    for await (const page of r.scanStream({ match: "io:scan:*", count: 50 })) {
-      page.forEach((name) => found.add(name));
-    }
-    same([...found].sort(), [...names].sort());
-  } catch (error) {
-    ok(error.message.includes("unknown command"), error.message); // not served yet
+  for await (const page of r.scanStream({ match: "io:scan:*", count: 50 })) {
+    page.forEach((name) => found.add(name));
   }
+  same([...found].sort(), [...names].sort());
   await r.del(names);
 }
 
@@ -125,7 +121,7 @@ async function subscriptions(r) {
 
 async function refusalsAreErrors(r) {
   for (const words of refused) {
-    await fails(r.call(...words), "unknown command", words.join(" "));
+    await fails(r.call(...words), "unknown ", words.join(" "));
     same(await r.echo("alive"), "alive");
   }
   same(await r.blpop("a", 0.01), null);

@@ -110,20 +110,16 @@ async function scanIterators(r) {
   const names = Array.from({ length: 300 }, (_, n) => `nr:scan:${n}`);
   await r.mSet(Object.fromEntries(names.map((name) => [name, "v"])));
   const found = new Set();
-  try {
-    for await (const page of r.scanIterator({ MATCH: "nr:scan:*", COUNT: 50 })) {
-      page.forEach((name) => found.add(name));
-    }
-    same([...found].sort(), [...names].sort());
-  } catch (error) {
-    ok(error.message.includes("unknown command"), error.message); // not served yet
+  for await (const page of r.scanIterator({ MATCH: "nr:scan:*", COUNT: 50 })) {
+    page.forEach((name) => found.add(name));
   }
+  same([...found].sort(), [...names].sort());
   await r.del(names);
 }
 
 async function refusalsAreErrors(r) {
   for (const words of refused) {
-    await fails(r.sendCommand(words), "unknown command", words.join(" "));
+    await fails(r.sendCommand(words), "unknown ", words.join(" "));
     same(await r.echo("alive"), "alive");
   }
   same(await r.blPop("a", 0.01), null);

@@ -154,12 +154,7 @@ def a_pool_of_100(r):
 def scan_iterators(r):
     keys = {f"py:scan:{n}" for n in range(300)}
     r.mset(dict.fromkeys(keys, "v"))
-    try:
-        found = {key.decode() for key in r.scan_iter("py:scan:*", count=50)}
-    except redis.ResponseError as error:
-        assert "unknown command" in str(error)  # not served yet
-    else:
-        assert found == keys
+    assert {key.decode() for key in r.scan_iter("py:scan:*", count=50)} == keys
     r.delete(*keys)
 
 
@@ -235,7 +230,7 @@ def refusals_are_errors(r):
         ("CLIENT", "IMPORT-SOURCE", "ON"),
         ("NOSUCHTHING", "a"),
     ):
-        fails(lambda: r.execute_command(*words), "unknown command")
+        fails(lambda: r.execute_command(*words), "unknown ")
         assert r.echo("alive") == b"alive", words
     assert r.blpop("a", timeout=0.01) is None
     fails(lambda: r.rename("a", "b"), "hash to the same slot")
