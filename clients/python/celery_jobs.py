@@ -58,8 +58,8 @@ def main():
     try:
         until("the start of the workers", 20, lambda: len(app.control.ping(timeout=0.5)) == 2)
         print("ok: both workers answer over pub/sub")
-        assert add.delay(1, 2).get(timeout=10) == 3
-        sums = group(add.s(n, n) for n in range(20))().get(timeout=10)
+        assert add.delay(1, 2).get(timeout=30) == 3
+        sums = group(add.s(n, n) for n in range(20))().get(timeout=30)
         assert sums == [2 * n for n in range(20)], sums
         print("ok: results come back")
         for number in range(JOBS):
