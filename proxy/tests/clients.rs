@@ -106,7 +106,7 @@ fn through_failovers(
         let failovers = scope.spawn(|| -> Result<()> {
             let slot = testbed::key_slot(key);
             for &enough in thresholds {
-                testbed::wait_until("jobs to be done", Duration::from_secs(30), || {
+                testbed::wait_until("jobs to be done", Duration::from_secs(90), || {
                     cmd("LLEN").arg(done).query::<usize>(&mut client).is_ok_and(|n| n > enough)
                 })?;
                 let shard = cluster.shard(cluster.primary_of(slot)?.shard());
