@@ -14,6 +14,7 @@ use super::ask::connect;
 use super::connection::{AskError, Connection};
 use super::handle::Handle;
 use super::settings::Settings;
+use crate::session::NodesAsked;
 use crate::topology::{Endpoint, Health, NodeId, NodeSays, Role, Topology};
 
 /// How long all nodes together have for their answers.
@@ -24,15 +25,6 @@ const LEFT_ALONE: Duration = Duration::from_secs(2);
 const KEPT: Duration = Duration::from_secs(2);
 /// Most nodes asked at once.
 const AT_ONCE: usize = 64;
-
-/// Whom to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// The owners of slots.
-    Primaries,
-    /// Every node.
-    All,
-}
 
 /// Asks nodes what they say of themselves.
 pub struct Census {
@@ -59,14 +51,14 @@ impl Census {
         }
     }
 
-    /// All nodes of the scope, in the order of the map, each with what it says now; takes 250 ms
+    /// All these nodes, in the order of the map, each with what it says now; takes 250 ms
     /// at most. Nothing of it was said before the call.
-    pub async fn take(&mut self, scope: Scope) -> Vec<NodeSays> {
+    pub async fn take(&mut self, asked: NodesAsked) -> Vec<NodeSays> {
         let topology = self.handle.topology().load_full();
         let (now, mut said) = (Instant::now(), HashMap::new());
         self.silent
             .retain(|id, since| now - *since < LEFT_ALONE && topology.node_by_id(id).is_some());
-        let mut nodes = members(&topology, scope);
+        let mut nodes = members(&topology, asked);
         let is_asked = |says: &&NodeSays| {
             says.node.health != Health::Failed && !self.silent.contains_key(&says.node.id)
         };
@@ -74,14 +66,14 @@ impl Census {
         let waiting: Vec<_> = nodes.iter().filter(is_asked).map(target).collect();
         let mut waiting = waiting.into_iter();
         let mut running = JoinSet::new();
-        let mut asked = Vec::new();
+        let mut waited_for = Vec::new();
         loop {
             while running.len() < AT_ONCE
                 && let Some((id, endpoint)) = waiting.next()
             {
                 let open = self.open.remove(&id).map(|(connection, _)| connection);
                 running.spawn(ask(id, endpoint, open, Arc::clone(&self.settings)));
-                asked.push(id);
+                waited_for.push(id);
             }
             match timeout_at(now + MOMENT, running.join_next()).await {
                 Ok(Some(Ok((id, Ok((info, connection)))))) => {
@@ -93,7 +85,7 @@ impl Census {
                 Ok(None) | Err(_) => break,
             }
         }
-        for id in asked {
+        for id in waited_for {
             if !said.contains_key(&id) {
                 self.silent.insert(id, Instant::now());
             }
@@ -126,12 +118,12 @@ impl Census {
     }
 }
 
-fn members(topology: &Topology, scope: Scope) -> Vec<NodeSays> {
+fn members(topology: &Topology, asked: NodesAsked) -> Vec<NodeSays> {
     let mut members = Vec::new();
     for (index, node) in topology.nodes() {
         let shard = node.shard.map(|shard| topology.shard(shard));
         let slots = shard.filter(|shard| shard.primary == index).map_or(0, |shard| shard.slots());
-        let is_wanted = scope == Scope::All || (node.role == Role::Primary && slots > 0);
+        let is_wanted = asked == NodesAsked::All || (node.role == Role::Primary && slots > 0);
         if is_wanted {
             members.push(NodeSays { node: node.clone(), slots, info: None });
         }
@@ -165,29 +157,22 @@ async fn ask(
 mod tests {
     use super::*;
     use crate::slot::Slot;
-    use crate::topology::{Draft, Node};
+    use crate::topology::samples::{draft, id};
 
     #[test]
     fn primaries_are_those_that_own_slots() {
-        let id = |digit: &str| NodeId::parse(digit.repeat(40).as_bytes()).unwrap();
-        let mut draft = Draft::default();
-        for (digit, port, follows) in [("a", 1, None), ("b", 2, None), ("c", 3, Some("a"))] {
-            let role = if follows.is_some() { Role::Replica } else { Role::Primary };
-            let mut node = Node::new(id(digit), Endpoint::new("h", port), role);
-            node.follows = follows.map(id);
-            draft.nodes.push(node);
-        }
+        let mut draft = draft(&[('a', 1, None), ('b', 2, None), ('c', 3, Some('a'))]);
         let slot = |number| Slot::new(number).unwrap();
-        draft.own(slot(0), slot(9), id("a"), 1);
+        draft.own(slot(0), slot(9), id('a'), 1);
         let topology = draft.finish();
-        let of = |scope| {
-            let members = members(&topology, scope);
+        let of = |asked| {
+            let members = members(&topology, asked);
             let mut all: Vec<_> =
                 members.iter().map(|says| (says.node.endpoint.port, says.slots)).collect();
             all.sort_unstable();
             all
         };
-        assert_eq!(of(Scope::Primaries), [(1, 10)]);
-        assert_eq!(of(Scope::All), [(1, 10), (2, 0), (3, 0)]);
+        assert_eq!(of(NodesAsked::Primaries), [(1, 10)]);
+        assert_eq!(of(NodesAsked::All), [(1, 10), (2, 0), (3, 0)]);
     }
 }

@@ -19,7 +19,7 @@ mod report;
 mod settings;
 mod task;
 
-pub use census::{Census, Scope};
+pub use census::Census;
 pub use facts::ClusterFacts;
 pub use handle::{Counts, Handle, Look, Reason};
 pub use settings::{Credentials, CredentialsSource, Password, Settings};

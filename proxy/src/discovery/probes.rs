@@ -123,28 +123,20 @@ async fn role(
 mod tests {
     use super::*;
     use crate::slot::Slot;
-    use crate::topology::{Draft, Endpoint, Node, Role};
+    use crate::topology::samples::{draft, id};
 
     #[test]
     fn the_replicas_of_primaries_are_asked_and_nobody_else() {
-        let id = |digit: &str| NodeId::parse(digit.repeat(40).as_bytes()).unwrap();
-        let mut draft = Draft::default();
-        for (digit, port, follows) in
-            [("a", 1, None), ("b", 2, None), ("c", 3, Some("a")), ("d", 4, Some("b"))]
-        {
-            let role = if follows.is_some() { Role::Replica } else { Role::Primary };
-            let mut node = Node::new(id(digit), Endpoint::new("h", port), role);
-            node.follows = follows.map(id);
-            draft.nodes.push(node);
-        }
+        let mut draft =
+            draft(&[('a', 1, None), ('b', 2, None), ('c', 3, Some('a')), ('d', 4, Some('b'))]);
         let slot = |number| Slot::new(number).unwrap();
-        draft.own(slot(0), slot(9), id("a"), 1);
-        draft.own(slot(10), slot(16383), id("b"), 2);
+        draft.own(slot(0), slot(9), id('a'), 1);
+        draft.own(slot(10), slot(16383), id('b'), 2);
         let topology = draft.finish();
         for (waited_for, expected) in
             [("a", vec![3]), ("ab", vec![3, 4]), ("c", vec![]), ("e", vec![]), ("", vec![])]
         {
-            let ids: Vec<NodeId> = waited_for.chars().map(|c| id(&c.to_string())).collect();
+            let ids: Vec<NodeId> = waited_for.chars().map(id).collect();
             let replicas = replicas_of(&topology, &ids);
             let mut ports: Vec<u16> = replicas.iter().map(|r| r.endpoint.port).collect();
             ports.sort_unstable();

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::facts::Source;
-use crate::discovery::{Census, Scope};
+use crate::discovery::Census;
 use crate::driver::NodesInquiry;
-use crate::session::{NodesAsked, Totals};
+use crate::session::{InfoQuestion, NodesAsked, Totals};
 
 /// Least time between the beginnings of two rounds.
 const BETWEEN: Duration = Duration::from_millis(10);
@@ -39,15 +39,18 @@ pub(super) async fn answer(
         }
         let begun = Instant::now();
         let whom = inquiries.iter().map(|inquiry: &NodesInquiry| inquiry.question.nodes).max();
-        let scope = match whom {
-            Some(NodesAsked::All) => Scope::All,
-            _ => Scope::Primaries,
-        };
-        let totals = Totals::new(census.take(scope).await);
+        let totals = Totals::new(census.take(whom.unwrap_or(NodesAsked::Primaries)).await);
         let facts = facts.facts();
+        // A crowd asks the same.
+        let mut made: Option<(InfoQuestion, Vec<u8>)> = None;
         for inquiry in inquiries.drain(..) {
-            let reply = inquiry.question.reply(&facts, &totals);
-            inquiry.answer(reply);
+            let question = &inquiry.question;
+            if made.as_ref().is_none_or(|(other, _)| other != question) {
+                made = Some((question.clone(), question.reply(&facts, &totals)));
+            }
+            if let Some((_, reply)) = &made {
+                inquiry.answer(reply.clone());
+            }
         }
         sleep_until(begun + BETWEEN).await;
     }

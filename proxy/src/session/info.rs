@@ -16,7 +16,7 @@ use crate::resp::{Args, write};
 /// Which nodes it takes to answer an INFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodesAsked {
-    /// The primaries: what they have is added up.
+    /// The owners of slots: what they have is added up.
     Primaries,
     /// All of them.
     All,

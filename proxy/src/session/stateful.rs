@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// Bytes that its transaction has taken of the budget for large requests.
-    pub fn queued_bytes(&self) -> usize {
+    pub fn taken_by_transaction(&self) -> usize {
         let transaction = self.stateful.as_ref().and_then(|s| s.transaction.as_ref());
         transaction.map_or(0, |transaction| transaction.taken)
     }

@@ -22,7 +22,7 @@ mod nodes;
 mod redirect;
 pub mod reply;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod shards;
 mod slots;
 mod snapshot;

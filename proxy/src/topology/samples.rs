@@ -1,9 +1,9 @@
-//! Replies for the tests of this module, written as JSON and spelled out in RESP2.
+//! Replies for tests, written as JSON and spelled out in RESP2, and maps for them.
 
 use serde_json::{Value, json};
 
 use super::reply::{Frame, decode_whole};
-use super::{Answers, Endpoint, NodeId, View};
+use super::{Answers, Draft, Endpoint, Node, NodeId, Role, View};
 
 /// The reply that this JSON stands for: arrays, strings (bulk), integers, null; `{"err": text}`
 /// is an error.
@@ -32,8 +32,20 @@ fn encode(value: &Value, bytes: &mut Vec<u8>) {
 }
 
 /// The id that has this digit 40 times.
-pub(super) fn id(digit: char) -> NodeId {
+pub(crate) fn id(digit: char) -> NodeId {
     NodeId::parse(digit.to_string().repeat(40).as_bytes()).unwrap()
+}
+
+/// Nodes by the digit of their ids, with their ports and whom they follow; nobody owns a slot.
+pub(crate) fn draft(nodes: &[(char, u16, Option<char>)]) -> Draft {
+    let mut draft = Draft::default();
+    for &(digit, port, follows) in nodes {
+        let role = if follows.is_some() { Role::Replica } else { Role::Primary };
+        let mut node = Node::new(id(digit), Endpoint::new("h", port), role);
+        node.follows = follows.map(id);
+        draft.nodes.push(node);
+    }
+    draft
 }
 
 pub(super) fn at(text: &str) -> Endpoint {

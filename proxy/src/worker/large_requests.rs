@@ -127,7 +127,7 @@ impl Worker {
     pub(super) fn release_large_read(&mut self, client: ClientKey) {
         self.large_reads.finished(client);
         let Some(session) = self.clients.find(client) else { return };
-        if session.queued_bytes() > self.settings.large_request {
+        if session.taken_by_transaction() > self.settings.large_request {
             self.large_reads.watch(client, self.now + self.settings.large_stall);
         }
         let bytes = std::mem::take(&mut session.large_bytes);
@@ -189,7 +189,8 @@ impl Worker {
             .map(|(client, _)| *client)
             .collect();
         for client in stalled_reads {
-            let holds = |session: &mut Session| session.large_bytes + session.queued_bytes();
+            let holds =
+                |session: &mut Session| session.large_bytes + session.taken_by_transaction();
             match self.clients.find(client).map(holds) {
                 Some(0) => {
                     self.large_reads.finished(client);

@@ -75,6 +75,10 @@ impl Echoes {
             heard.told.clear();
         } else if heard.told.len() >= TIMES_MAX {
             heard.told.drain(..TIMES_MAX / 2);
+        } else if heard.told.len() == heard.told.capacity() {
+            // One of the old ones stays: it says that this is not the first time.
+            let old = heard.told.partition_point(|told| *told + ECHO <= now);
+            heard.told.drain(..old.saturating_sub(1));
         }
         (heard.pool, heard.at) = (pool, now);
         heard.told.push(now);
@@ -95,5 +99,24 @@ impl Echoes {
             heard.told.drain(..=old);
         }
         is_echo
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_text_that_is_said_for_long_a_second_is_remembered_and_that_it_is_not_new() {
+        let mut echoes = Echoes::default();
+        let mut now = Moment::default();
+        for _ in 0..2_000 {
+            now = now + Duration::from_millis(100);
+            echoes.note(1, b"tick", 1, now);
+        }
+        let told: usize = echoes.heard.values().map(|heard| heard.told.capacity()).sum();
+        assert!(told <= 64, "{told}");
+        assert!(!echoes.is_echo(1, b"tick", 2, Echo::Once(now.before(ECHO))));
+        assert!(echoes.is_echo(1, b"tick", 2, Echo::Counted(now.before(LAG))));
     }
 }
